@@ -1,0 +1,50 @@
+"""Progress of long work: a bar with time left on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+
+from tqdm import tqdm
+
+LINE_EVERY = 10.0  # seconds between plain lines, so that a log of days stays readable
+
+
+class Progress:
+    """Counts `total` units of work, to stderr; a context manager.
+
+    Args: total and initial (work done in an earlier run) in `unit`s; desc, a few words that name the work.
+    """
+
+    def __init__(self, total: int, desc: str, unit: str = "images", initial: int = 0):
+        self.total, self.desc, self.unit = total, desc, unit
+        self.initial = self.done = initial
+        self.fields = ""
+        self.started = self.last_line = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty():
+            self.bar = tqdm(total=total, desc=desc, unit=f" {unit}", initial=initial, dynamic_ncols=True, smoothing=0.1)
+
+    def update(self, n: int = 1, **fields) -> None:
+        """Count n more units; fields (name="value") are shown behind the count."""
+        self.done += n
+        self.fields = " ".join(f"{name} {value}" for name, value in fields.items()) or self.fields
+        if self.bar is not None:
+            self.bar.set_postfix_str(self.fields, refresh=False)
+            self.bar.update(n)
+        elif time.monotonic() - self.last_line >= LINE_EVERY:
+            self._line()
+
+    def _line(self) -> None:
+        self.last_line = time.monotonic()
+        rate = (self.done - self.initial) / max(self.last_line - self.started, 1e-9)
+        left = f"{tqdm.format_interval((self.total - self.done) / rate)} left" if rate else "time left unknown"
+        text = f"{self.desc}: {self.done}/{self.total} {self.unit}, {rate:.1f} {self.unit}/s, {left}"
+        print(f"{text}, {self.fields}" if self.fields else text, file=sys.stderr, flush=True)
+
+    def __enter__(self) -> "Progress":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        if self.bar is not None:
+            self.bar.close()
+        elif self.done > self.initial:
+            self._line()
