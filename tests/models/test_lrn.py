@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from alexnet_zoo.models.lrn import LocalResponseNorm, local_response_norm_composite
+
+
+def lrn_by_the_formula(a: np.ndarray, columns: int, n=5, k=2.0, alpha=1e-4, beta=0.75) -> np.ndarray:
+    """Section 3.3, sum by sum; each column on its own."""
+    b = np.empty_like(a)
+    width = a.shape[1] // columns
+    for i in range(a.shape[1]):
+        first = i // width * width
+        window = range(max(first, i - n // 2), min(first + width - 1, i + n // 2) + 1)
+        b[:, i] = a[:, i] / (k + alpha * sum(a[:, j] ** 2 for j in window)) ** beta
+    return b
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+@pytest.mark.parametrize("channels, images", [(12, 5), (96, 2), (4, 1)])
+def test_is_the_formula(channels, images, columns):
+    x = torch.randn(images, channels, 3, 4, dtype=torch.float64) * 100
+    expected = lrn_by_the_formula(x.numpy(), columns)
+    lrn = LocalResponseNorm(columns=columns)
+    np.testing.assert_allclose(lrn(x).numpy(), expected, rtol=1e-12)
+    np.testing.assert_allclose(
+        local_response_norm_composite(x, 5, 1e-4, 0.75, 2.0, columns).numpy(), expected, rtol=1e-12
+    )
+
+
+def test_torch_divides_alpha_by_n_and_the_paper_does_not():
+    x = torch.randn(2, 16, 5, 5) * 100
+    torch.testing.assert_close(LocalResponseNorm()(x), F.local_response_norm(x, 5, alpha=5e-4, beta=0.75, k=2.0))
+    assert not torch.allclose(LocalResponseNorm()(x), F.local_response_norm(x, 5, alpha=1e-4, beta=0.75, k=2.0))
+
+
+def test_columns_differ_from_one_window_only_at_their_border():
+    x = torch.randn(2, 96, 5, 5) * 100
+    differs = (LocalResponseNorm(columns=2)(x) != LocalResponseNorm(columns=1)(x)).any(dim=(0, 2, 3))
+    assert differs.nonzero().flatten().tolist() == [46, 47, 48, 49]
+
+
+@pytest.mark.parametrize("beta", [0.75, 0.5])
+@pytest.mark.parametrize("columns", [1, 2])
+def test_backward(columns, beta):
+    x = (torch.randn(3, 8, 2, 3, dtype=torch.float64) * 50).requires_grad_()
+    assert torch.autograd.gradcheck(LocalResponseNorm(alpha=1e-3, beta=beta, columns=columns), x)
+
+
+def test_backward_of_both_forms_is_the_same():
+    x = (torch.randn(4, 96, 7, 7, dtype=torch.float64) * 50).requires_grad_()
+    grad = torch.randn_like(x)
+    fast = torch.autograd.grad(LocalResponseNorm(columns=2)(x), x, grad)[0]
+    plain = torch.autograd.grad(local_response_norm_composite(x, 5, 1e-4, 0.75, 2.0, 2), x, grad)[0]
+    torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_saves_two_tensors_of_the_inputs_size():
+    x = torch.randn(4, 16, 9, 9, requires_grad=True)
+    saved = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.numel()) or t, lambda t: t):
+        LocalResponseNorm()(x)
+    assert sum(saved) == 2 * x.numel()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_computes_in_float32(dtype):
+    x = (torch.randn(2, 16, 4, 4) * 1000).to(dtype)  # the squares are beyond float16
+    y = LocalResponseNorm()(x)
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, LocalResponseNorm()(x.float()).to(dtype))
+
+
+def test_layout_and_empty_batches():
+    x = torch.randn(3, 16, 6, 6)
+    lrn = LocalResponseNorm(columns=2)
+    torch.testing.assert_close(lrn(x.to(memory_format=torch.channels_last)), lrn(x))
+    assert lrn(x[:0]).shape == (0, 16, 6, 6)
