@@ -1,0 +1,159 @@
+"""A prepared folder, opened: memory-mapped 256x256 images, from which only what a crop needs is read."""
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alexnet_zoo.data.identity import identify
+from alexnet_zoo.data.store import FORMAT, PREPARED, PREPARING, read_json
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of
+
+
+class Dataset:
+    """One split of a prepared folder.
+
+    Attributes: name ("train" or "val"), labels (int64, len(self)), classes (label = index), identity ("" unless
+    verified), image_size; names, the source name CLASS/FILE of each image.
+    """
+
+    def __init__(self, folder: Path, name: str, described: dict, classes: list[str], image_size: int):
+        self.folder, self.name, self.classes, self.image_size = folder, name, classes, image_size
+        self.identity: str = described["identity"]
+        self.unreadable: list[str] = described["unreadable"]
+        self.names_file = folder / described["names"]["file"]
+        self.labels = _load(folder / described["labels"]["file"], (described["images"],), np.int64)
+        self.shards = [_open_shard(folder, shard, image_size) for shard in described["shards"]]
+        self.starts = np.cumsum([0] + [len(shard) for shard in self.shards])
+        if self.starts[-1] != len(self.labels):
+            raise UserError(f"{folder}: {name} has {self.starts[-1]} images in its shards, {len(self.labels)} labels")
+        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(classes):
+            raise UserError(f"{folder}: {name} has labels outside its {len(classes)} classes")
+        if not self.names_file.is_file() or self.names_file.read_bytes().count(b"\n") != len(self.labels):
+            raise UserError(f"{self.names_file}: does not name {len(self.labels)} images; prepare the data again")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def images(self) -> int:
+        return len(self)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return self.names_file.read_text("utf-8", "surrogateescape").split("\n")[:-1]
+
+    def gather(self, indices, tops, lefts, size: int) -> torch.Tensor:
+        """Crops of the images `indices`, with their upper left corners at (tops, lefts).
+
+        Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side.
+        Returns uint8 (B, size, size, 3), RGB. Only reads, so several threads may call it at once.
+        """
+        indices = np.asarray(indices)
+        crops = torch.empty((len(indices), size, size, 3), dtype=torch.uint8)
+        numbers = np.searchsorted(self.starts, indices, side="right") - 1
+        rows = indices - self.starts[numbers]
+        places = (part.tolist() for part in (numbers, rows, np.asarray(tops), np.asarray(lefts)))
+        for crop, number, row, top, left in zip(crops.numpy(), *places, strict=True):
+            crop[...] = self.shards[number][row, top : top + size, left : left + size]
+        return crops
+
+
+class Prepared:
+    """A prepared folder.
+
+    Attributes: folder, name, image_size, classes (sorted names; label = index), mean (float32 (S, S, 3), 0..255, of the
+    train split), eigenvalues (3,) falling and eigenvectors (3, 3) columns of the RGB covariance of train pixels in
+    [0, 1], both float64; sha256, of prepared.json, which holds the checksum of every file: the checksum of the data.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.described = _read_prepared(folder)
+        self.sha256 = sha256_of(folder / PREPARED)
+        try:
+            self._open(self.described)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder / PREPARED}: is damaged ({error!r}); prepare the data again") from None
+
+    def _open(self, described: dict) -> None:
+        self.name: str = described["name"]
+        self.image_size: int = described["image_size"]
+        self.classes: list[str] = described["classes"]
+        self.mean = _load(self.folder / described["mean"]["file"], (self.image_size, self.image_size, 3), np.float32)
+        self.eigenvalues = np.array(described["colour"]["eigenvalues"], np.float64).reshape(3)
+        self.eigenvectors = np.array(described["colour"]["eigenvectors"], np.float64).reshape(3, 3)
+        self.splits = {
+            name: Dataset(self.folder, name, split, self.classes, self.image_size)
+            for name, split in described["splits"].items()
+        }
+
+    def split(self, name: str) -> Dataset:
+        """The split "train" or "val"; UserError for a split that this folder lacks."""
+        if name not in self.splits:
+            raise UserError(f"{self.folder}: has no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """Open a folder that prepare or prepare_digits made, checking the size and shape of everything in it.
+
+    Raises UserError where it is missing, unfinished, of another kind, or cut short.
+    """
+    return Prepared(Path(folder))
+
+
+def verify(folder: Path) -> Prepared:
+    """open_prepared, and every byte besides: all checksums, and that each split is what `identity` says.
+
+    Raises UserError naming the first file that has changed.
+    """
+    prepared = open_prepared(folder)
+    for split, described in prepared.described["splits"].items():
+        for part in [*described["shards"], described["labels"], described["names"]]:
+            _check_sha256(prepared.folder, part)
+        dataset = prepared.split(split)
+        found = identify(split, prepared.classes, dataset.names, dataset.labels, len(dataset.unreadable))
+        if found != dataset.identity:
+            raise UserError(f"{prepared.folder}: {split} says it is {dataset.identity!r}, but is {found or 'not'!r}")
+    _check_sha256(prepared.folder, prepared.described["mean"])
+    return prepared
+
+
+def _read_prepared(folder: Path) -> dict:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of prepared data")
+    if (folder / PREPARING).is_file() and not (folder / PREPARED).is_file():
+        raise UserError(f"{folder}: was not prepared to the end; run the same preparation again to finish it")
+    if not (folder / PREPARED).is_file():
+        raise UserError(f"{folder}: is not prepared data (no {PREPARED} in it)")
+    described = read_json(folder / PREPARED)
+    if described.get("format") != FORMAT:
+        raise UserError(f"{folder / PREPARED}: format {described.get('format')!r}, but this version reads {FORMAT}")
+    return described
+
+
+def _load(path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: str | None = None) -> np.ndarray:
+    """A .npy file of exactly this shape and type; UserError where it is missing, cut short or something else."""
+    try:
+        array = np.load(path, mmap_mode=mmap_mode)
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; prepare the data again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None
+    if array.shape != shape or array.dtype != dtype:
+        wanted = f"{np.dtype(dtype)} {shape}"
+        raise UserError(f"{path}: holds {array.dtype} {array.shape}, not {wanted}; prepare the data again")
+    return array
+
+
+def _open_shard(folder: Path, shard: dict, image_size: int) -> np.ndarray:
+    images = _load(folder / shard["file"], (shard["images"], image_size, image_size, 3), np.uint8, mmap_mode="r")
+    return images.view(np.ndarray)  # the same memory; slicing np.memmap itself costs several microseconds more
+
+
+def _check_sha256(folder: Path, part: dict) -> None:
+    if sha256_of(folder / part["file"]) != part["sha256"]:
+        raise UserError(f"{folder / part['file']}: has changed since (checksum); prepare the data again")

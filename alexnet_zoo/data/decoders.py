@@ -1,0 +1,62 @@
+"""A pool of decoding processes, each running picture.py, fed and read by one thread each."""
+
+import json
+import queue
+import subprocess
+import sys
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+from alexnet_zoo.errors import UserError
+
+# Not multiprocessing: its spawned workers import the caller's main module and this package, and with them torch.
+PROGRAM = [sys.executable, "-P", str(Path(__file__).with_name("picture.py"))]
+
+
+class Decoders:
+    """`workers` processes that decode photographs into shards; a context manager, which ends them all.
+
+    submit(task) takes the arguments of picture.fill as a dict and returns a Future of its answer.
+    """
+
+    def __init__(self, workers: int):
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+        self.processes = [subprocess.Popen(PROGRAM, **pipes) for _ in range(workers)]
+        self.idle: queue.SimpleQueue[subprocess.Popen] = queue.SimpleQueue()
+        for process in self.processes:
+            self.idle.put(process)
+        self.threads = ThreadPoolExecutor(workers)
+
+    def submit(self, task: dict) -> Future:
+        return self.threads.submit(self._ask, task)
+
+    def _ask(self, task: dict) -> list[list]:
+        process = self.idle.get()
+        try:
+            process.stdin.write(json.dumps(task) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        finally:
+            self.idle.put(process)
+        if not answer:
+            first = task["files"][0]
+            raise UserError(f"{first}: the process that decoded it and the next images died ({_ending(process)})")
+        answer = json.loads(answer)
+        if "failed" in answer:
+            raise UserError(f"{task['shard']}: cannot be written ({answer['failed']})")
+        return answer["unreadable"]
+
+    def __enter__(self) -> "Decoders":
+        return self
+
+    def __exit__(self, *exc_info) -> None:
+        self.threads.shutdown(wait=True, cancel_futures=True)
+        for process in self.processes:
+            process.communicate()  # closes its stdin, which ends it
+
+
+def _ending(process: subprocess.Popen) -> str:
+    code = process.wait()
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,49 @@
+"""The mean image (section 2) and the colour covariance (section 4.1) of a training set, from its shards."""
+
+from concurrent.futures import ThreadPoolExecutor
+from itertools import combinations_with_replacement
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_zoo.progress import Progress
+
+
+def moments(shards: list[Path], threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Mean image, float32 (S, S, 3) in 0..255, and covariance of RGB, float64 (3, 3) of pixels in [0, 1].
+
+    Every sum is a whole number that its type holds exactly, so neither the order of the shards nor the number of
+    threads nor an interruption changes a bit of the result.
+    """
+    images, total, products = 0, 0, 0
+    counts = [np.load(shard, mmap_mode="r").shape[0] for shard in shards]
+    with Progress(sum(counts), "mean and colour") as progress, ThreadPoolExecutor(threads) as pool:
+        for count, (pixel_sum, product_sum) in zip(counts, pool.map(_sums, shards), strict=True):
+            images, total, products = images + count, total + pixel_sum, products + product_sum
+            progress.update(count)
+    mean = (total / images).astype(np.float32)
+    pixels = images * mean.shape[0] * mean.shape[1]
+    colour = total.sum(axis=(0, 1)) / pixels
+    covariance = products / pixels - np.outer(colour, colour)
+    return mean, covariance / 255**2
+
+
+def _sums(shard: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Of one shard: the sum of its images, int64 (S, S, 3), and of r*r, r*g ... over all its pixels, int64 (3, 3)."""
+    images = np.load(shard, mmap_mode="r")
+    pixel_sum = np.zeros(images.shape[1:], np.int64)
+    products = np.zeros((3, 3), np.int64)
+    for image in images:  # one at a time stays in the cache
+        pixel_sum += image
+        planes = image.reshape(-1, 3).T.astype(np.float64, order="C")
+        for a, b in combinations_with_replacement(range(3), 2):
+            products[a, b] += int(planes[a] @ planes[b])  # whole numbers below 2^53: exact in float64, in any order
+    return pixel_sum, np.triu(products) + np.triu(products, 1).T
+
+
+def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Eigenvalues (3,), falling, and eigenvectors (3, 3) as columns, each with its largest entry positive."""
+    values, vectors = np.linalg.eigh(covariance)
+    values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
+    largest = vectors[np.abs(vectors).argmax(axis=0), range(3)]
+    return values, vectors * np.sign(largest)

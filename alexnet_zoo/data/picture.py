@@ -1,0 +1,97 @@
+"""One photograph to one square of pixels (section 2 of the paper), and the small program that does it for many.
+
+decoders.py runs this file by its path, in several processes: a process then starts in a tenth of a second with Pillow
+alone. Importing it as part of the package would bring torch into every one of them.
+"""
+
+import io
+import json
+import signal
+import sys
+import warnings
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+
+def square(data: bytes, image_size: int) -> bytes:
+    """Decode one encoded image: shorter side to image_size, central square.
+
+    Returns image_size * image_size * 3 bytes, rows of RGB. Raises whatever Pillow does for data it cannot read whole.
+    """
+    image = Image.open(io.BytesIO(data))
+    full = image.size
+    # A large JPEG is decoded at 1/2, 1/4 or 1/8 of its size, but never below twice the target, so that the antialiasing
+    # filter below still does the work.
+    image.draft(None, (2 * image_size, 2 * image_size))
+    image.load()
+    reduced = round(max(full) / max(image.size))
+    upright = _upright(image)
+    width, height = full if upright.size == image.size else full[::-1]
+    box = tuple(edge / reduced for edge in _box(width, height, image_size))
+    return _rgb(upright).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box).tobytes()
+
+
+def _box(width: int, height: int, image_size: int) -> tuple[float, float, float, float]:
+    """Where the central square of the rescaled image lies in the image itself: only that much need be rescaled."""
+    shorter = min(width, height)
+    new_width, new_height = round(width * image_size / shorter), round(height * image_size / shorter)
+    left, top = (new_width - image_size) // 2, (new_height - image_size) // 2
+    across, down = width / new_width, height / new_height
+    return left * across, top * down, (left + image_size) * across, (top + image_size) * down
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # some photographs of ILSVRC carry a broken EXIF block: their pixels are still right
+        return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "I" or image.mode.startswith("I;16"):  # 16 bits a pixel: keep the upper 8, as libpng does for RGB
+        image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")
+    return image.convert("RGB")
+
+
+def reason(error: Exception) -> str:
+    """Why an image could not be read, in a few words on one line."""
+    if isinstance(error, UnidentifiedImageError):
+        return "not an image"
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def fill(shard: str, offset: int, image_size: int, first_row: int, files: list[str]) -> list[list]:
+    """Decode `files` into the rows first_row.. of a shard whose pixels start at byte `offset`.
+
+    Returns [row, reason] for each file that cannot be read; its row is left as it was.
+    """
+    unreadable = []
+    with open(shard, "r+b") as out:
+        for row, file in enumerate(files, first_row):
+            try:
+                with open(file, "rb") as photograph:
+                    pixels = square(photograph.read(), image_size)
+            except Exception as error:  # Pillow's decoders raise nearly every type there is
+                unreadable.append([row, reason(error)])
+                continue
+            out.seek(offset + row * len(pixels))
+            out.write(pixels)
+    return unreadable
+
+
+def main() -> None:
+    """Answer tasks, one JSON object a line, from stdin to stdout, until stdin is closed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent too, which then closes stdin
+    warnings.simplefilter("ignore")
+    for line in sys.stdin:
+        try:
+            answer = {"unreadable": fill(**json.loads(line))}
+        except Exception as error:  # the shard could not be written: a full disk, a vanished folder
+            answer = {"failed": reason(error)}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()
