@@ -1,0 +1,76 @@
+"""Checkpoints: folders of safetensors and JSON, canonical (columns.py), written whole or not at all.
+
+    RUN/checkpoints/step-00001234/  model.safetensors  velocity.safetensors  state.json
+
+model.safetensors holds the weights alone, so that timm.create_model(..., checkpoint_path=...) takes it. state.json
+holds how far the run is and the checksums of all three, itself included: damage at any byte is found before use.
+"""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of, sync
+
+TENSOR_FILES = ("model.safetensors", "velocity.safetensors")
+
+
+def save_checkpoint(
+    folder: Path, step: int, weights: dict[str, Tensor], velocities: dict[str, Tensor], state: dict, keep: int
+) -> Path:
+    """Writes folder/step-N under another name, syncs it and renames it; then removes all but the newest `keep`.
+
+    Raises UserError where it cannot be written (a full disk); the checkpoints that were there stay.
+    """
+    final = folder / f"step-{step:08d}"
+    partial = folder / f".partial-{final.name}"
+    try:
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        for name, tensors in zip(TENSOR_FILES, (weights, velocities)):
+            save_file(tensors, partial / name, metadata={"format": "pt"})
+        (partial / "state.json").write_text(json.dumps(_sealed(state, partial), indent=1))
+        for path in (*partial.iterdir(), partial):
+            sync(path)
+        shutil.rmtree(final, ignore_errors=True)
+        partial.rename(final)
+        sync(folder)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise UserError(
+            f"{final}: checkpoint not written: {error}; make room, then --resume from the one before"
+        ) from error
+    for old in list_checkpoints(folder)[:-keep]:
+        shutil.rmtree(old)
+    return final
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints of a run, oldest first."""
+    return sorted(folder.glob("step-*"))
+
+
+def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
+    """Canonical weights and velocities, and the state, after every byte was checked; UserError where one is wrong."""
+    try:
+        sealed = json.loads((path / "state.json").read_text())
+        if sealed != _sealed(sealed["state"], path):
+            raise ValueError("its checksums do not fit")
+        weights, velocities = (load_file(path / name) for name in TENSOR_FILES)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        before = [other for other in list_checkpoints(path.parent) if other.name < path.name]
+        advice = f"remove it to continue from {before[-1].name}" if before else "start the run anew"
+        raise UserError(f"{path}: damaged checkpoint ({error}); {advice}") from error
+    return weights, velocities, sealed["state"]
+
+
+def _sealed(state: dict, folder: Path) -> dict:
+    text = json.dumps(state, sort_keys=True).encode()
+    sums = {name: sha256_of(folder / name) for name in TENSOR_FILES}
+    return {"state": state, "sha256": {"state": hashlib.sha256(text).hexdigest(), **sums}}

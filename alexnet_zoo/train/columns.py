@@ -1,0 +1,168 @@
+"""The paper's two columns on two devices (section 3.2), and replicas of the pair for data parallelism.
+
+The network knows nothing of this. A process builds the same class with one column of it (local_columns=1) and gets,
+in place of the network's `exchange_*` layers, an Exchange that fetches the other column's maps. Everything else,
+LRN included, is per column already.
+
+Weights, velocities and checkpoints have one canonical form, that of the network in one process: a column's share of
+a parameter is its slice along the first axis (the kernels that the column owns), and fc8, which reads both columns,
+is held whole by each.
+"""
+
+import os
+from dataclasses import dataclass, field
+
+import timm
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+
+from alexnet_zoo.errors import UserError
+
+WHOLE = "fc8."  # parameters that every column holds whole
+
+
+@dataclass
+class Layout:
+    """Where this process stands: which column of which replica. The default is one process that has it all."""
+
+    columns: int = 1  # processes that share a network, each with a part of its columns
+    replicas: int = 1  # of that group of processes, each with a part of the batch
+    column: int = 0
+    replica: int = 0
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    column_group: dist.ProcessGroup | None = None
+    data_group: dist.ProcessGroup | None = None
+
+    @property
+    def first(self) -> bool:
+        return self.column == 0 and self.replica == 0
+
+
+def divide(gpus: int, model_columns: int) -> tuple[int, int]:
+    """(replicas, columns) of `gpus` processes for a network of model_columns; UserError where they do not divide."""
+    if gpus == 1 or model_columns == 1:
+        return gpus, 1
+    if gpus < 1 or gpus % model_columns:
+        raise UserError(
+            f"--gpus {gpus}: the network's {model_columns} columns need a multiple of {model_columns} processes, or 1; "
+            f"try --gpus {max(gpus // model_columns, 1) * model_columns}",
+            exit_code=2,
+        )
+    return gpus // model_columns, model_columns
+
+
+def join(model_columns: int) -> Layout:
+    """This process's place among those that torchrun started: a (data, column) mesh over NCCL or gloo."""
+    local_rank, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    cuda = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
+    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
+    if cuda:
+        torch.cuda.set_device(device)
+    else:
+        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
+    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
+    replicas, columns = divide(dist.get_world_size(), model_columns)
+    mesh = init_device_mesh(device.type, (replicas, columns), mesh_dim_names=("data", "column"))
+    replica, column = mesh.get_coordinate()
+    return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"))
+
+
+class _Gather(torch.autograd.Function):
+    """The maps of all columns from each column's own, along dimension 1."""
+
+    @staticmethod
+    def forward(ctx, own: Tensor, layout: Layout, read_whole: bool) -> Tensor:
+        ctx.layout, ctx.read_whole = layout, read_whole
+        parts = [torch.empty_like(own) for _ in range(layout.columns)]
+        dist.all_gather(parts, own.contiguous(), group=layout.column_group)
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx, grad: Tensor):
+        layout = ctx.layout
+        parts = [part.contiguous() for part in grad.chunk(layout.columns, dim=1)]
+        if ctx.read_whole:  # each column computed all that reads these maps, so its own gradient is the whole one
+            return parts[layout.column], None, None
+        received = [torch.empty_like(part) for part in parts]
+        dist.all_to_all(received, parts, group=layout.column_group)
+        return torch.stack(received).sum(0), None, None
+
+
+class Exchange(nn.Module):
+    """A meeting point: each column sends its maps to the others and reads all (section 3.5, Figure 2).
+
+    Backward, the gradient for a map is the sum of what each column's kernels ask of it; only the slices that
+    another column owns travel.
+    """
+
+    def __init__(self, layout: Layout, read_whole: bool):
+        super().__init__()
+        self.layout, self.read_whole = layout, read_whole
+
+    def forward(self, x: Tensor) -> Tensor:
+        return _Gather.apply(x, self.layout, self.read_whole)
+
+
+def build(model: str, model_args: dict, num_classes: int, seed: int, layout: Layout) -> nn.Module:
+    """The part of a network that lives in this process, on its device.
+
+    The weights are drawn for the whole network first, so that every layout starts from the same ones.
+    """
+    torch.manual_seed(seed)
+    try:
+        whole = timm.create_model(model, num_classes=num_classes, **model_args)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"model {model} with {model_args}: {error}; see `alexzoo models`", exit_code=2) from error
+    if layout.columns == 1:
+        return whole.to(layout.device)
+    with torch.device("meta"):
+        part = timm.create_model(model, num_classes=num_classes, local_columns=1, **model_args)
+    part.load_state_dict(split(whole.state_dict(), layout), assign=True)
+    for name, _ in list(part.named_children()):
+        if name.startswith("exchange_"):
+            setattr(part, name, Exchange(layout, read_whole=name == "exchange_fc8"))
+    return part.to(layout.device)
+
+
+def split(whole: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    """This column's share of canonical tensors by parameter name."""
+    if layout.columns == 1:
+        return whole
+    return {
+        name: tensor if name.startswith(WHOLE) else tensor.chunk(layout.columns)[layout.column].clone()
+        for name, tensor in whole.items()
+    }
+
+
+def merge(part: dict[str, Tensor], layout: Layout) -> dict[str, Tensor] | None:
+    """The canonical tensors on the CPU of column 0; None in the other columns. Raises where the columns disagree."""
+    if layout.columns == 1:
+        return {name: tensor.detach().cpu() for name, tensor in part.items()}
+    whole = {}
+    for name, tensor in part.items():
+        shares = [torch.empty_like(tensor) for _ in range(layout.columns)] if layout.column == 0 else None
+        dist.gather(tensor.detach().contiguous(), shares, group=layout.column_group, group_dst=0)
+        if shares is None:
+            continue
+        if not name.startswith(WHOLE):
+            whole[name] = torch.cat(shares).cpu()
+        elif all(torch.equal(share, shares[0]) for share in shares):
+            whole[name] = shares[0].cpu()
+        else:
+            raise RuntimeError(
+                f"{name}: the columns hold different values of what they share; this is a bug, report it"
+            )
+    return whole if layout.column == 0 else None
+
+
+def sum_gradients(model: nn.Module, layout: Layout) -> None:
+    """Adds up the gradients of the replicas, in one message."""
+    if layout.replicas == 1:
+        return
+    gradients = [p.grad for p in model.parameters() if p.grad is not None]
+    flat = torch.cat([g.reshape(-1) for g in gradients])
+    dist.all_reduce(flat, group=layout.data_group)
+    for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients])):
+        gradient.copy_(summed.view_as(gradient))

@@ -1,0 +1,300 @@
+"""The training loop: recipe and prepared images in, checkpoints and final weights out (section 5)."""
+
+import math
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from safetensors.torch import save_file
+from torch import Tensor
+
+from alexnet_zoo.data.augment import Crops, centre_crop, draw_crops, to_input
+from alexnet_zoo.data.dataset import Dataset, Prepared
+from alexnet_zoo.data.loader import Batch, Prefetch, generator, seed_of
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.progress import Progress
+from alexnet_zoo.train import columns
+from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
+from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.optim import PaperSGD, Schedule
+from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.run import append_metrics, append_summary, forget_after
+
+ORDER, CROPS, DROPOUT = range(3)  # what is drawn from (seed, purpose, epoch, step)
+STEPS_A_LINE = 10  # of metrics.jsonl
+
+
+class Interrupted(UserError):
+    """SIGINT or SIGTERM arrived; a checkpoint was written."""
+
+
+@dataclass
+class Done:
+    """How far a run is: whole epochs, steps in the epoch under way, and that epoch's sums over images."""
+
+    epoch: int = 0
+    step: int = 0
+    images: int = 0
+    loss: float = 0.0
+    wrong: float = 0.0
+
+
+class Training:
+    """One run in this process: the network or its part here, the optimiser, and how far it is."""
+
+    def __init__(self, recipe: Recipe, prepared: Prepared, run: Path, layout: Layout):
+        self.recipe, self.prepared, self.run, self.layout = recipe, prepared, run, layout
+        self.train_split, self.eval_split = prepared.split(recipe.train_split), prepared.split(recipe.eval_split)
+        check_fits(recipe, prepared, self.train_split, layout)
+        num_classes = len(prepared.classes)
+        self.model = columns.build(recipe.model, recipe.model_args, num_classes, recipe.seed, layout)
+        self.optimizer = PaperSGD(self.model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
+        self.schedule = Schedule(recipe)
+        self.mean = torch.from_numpy(prepared.mean).to(layout.device)
+        self.done = Done()
+        self.steps = len(self.train_split) // recipe.batch_size  # an epoch leaves out what does not fill a batch
+        self.stop_asked = False
+        self.saved_at = time.monotonic()
+
+    # One step
+
+    def train_step(self, batch: Batch) -> Tensor:
+        """Forward, backward, update; returns what all processes agree on: loss, wrong, stop and save, summed."""
+        recipe, layout = self.recipe, self.layout
+        step = self.done.epoch * self.steps + self.done.step
+        torch.manual_seed(seed_of(recipe.seed, DROPOUT, step, layout.column, layout.replica))
+        inputs, labels = self.to_device(batch)
+        logits = self.model(inputs)
+        loss = F.cross_entropy(logits, labels, reduction="sum") / recipe.batch_size
+        loss.backward()
+        columns.sum_gradients(self.model, layout)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.lr
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        wrong = (logits.detach().argmax(1) != labels).sum()
+        return self.agree(loss.detach() * recipe.batch_size, wrong)
+
+    def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        device = self.layout.device
+        pixels = batch.pixels.to(device, non_blocking=True)
+        inputs = to_input(pixels, batch.crops.to(device), self.mean, self.recipe.input_scale)
+        return inputs, batch.labels.to(device, non_blocking=True)
+
+    def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
+        """(loss, wrong, stop, save) over the global batch: no process may stop or save alone."""
+        minutes = (time.monotonic() - self.saved_at) / 60
+        flags = [float(self.stop_asked), float(self.layout.first and minutes >= self.recipe.checkpoint_minutes > 0)]
+        stats = torch.stack(
+            [loss.double(), wrong.double(), *torch.tensor(flags, dtype=torch.float64, device=loss.device)]
+        )
+        if dist.is_initialized():
+            stats[:2] /= self.layout.columns  # each column computed the same loss
+            dist.all_reduce(stats)
+        return stats
+
+    # One epoch
+
+    def train_epoch(self, progress: Progress) -> None:
+        began, images_before = time.monotonic(), self.done.images
+        loader = Prefetch(self.train_split, self.recipe.crop_size, self.plan_epoch())
+        for batch in loader:
+            stats = self.train_step(batch)
+            loss, wrong, stop, save = stats.tolist()
+            self.count(loss, wrong)
+            if self.layout.first:
+                self.record(loss, wrong, loader.waited / (time.monotonic() - began))
+                progress.update(self.recipe.batch_size, **self.shown())
+            if stop or save:
+                self.save()
+            if stop:
+                raise Interrupted(f"stopped at epoch {self.done.epoch + 1}, step {self.done.step} of {self.steps}", 130)
+        self.images_per_s = (self.done.images - images_before) / (time.monotonic() - began)
+        self.data_wait = loader.waited / (time.monotonic() - began)
+
+    def plan_epoch(self) -> Iterator[tuple[np.ndarray, Crops]]:
+        """This replica's part of each batch that is left in the epoch: indices into the split, and their crops."""
+        recipe, epoch = self.recipe, self.done.epoch
+        order = torch.randperm(len(self.train_split), generator=generator(recipe.seed, ORDER, epoch)).numpy()
+        mine = slice(self.layout.replica, None, self.layout.replicas)
+        for step in range(self.done.step, self.steps):
+            crops = draw_crops(
+                generator(recipe.seed, CROPS, epoch, step),
+                recipe.batch_size,
+                recipe.image_size,
+                recipe.crop_size,
+                recipe.random_crop,
+                recipe.mirror,
+                recipe.colour,
+                self.prepared.eigenvalues,
+                self.prepared.eigenvectors,
+            )
+            yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size][mine], crops[mine]
+
+    def count(self, loss: float, wrong: float) -> None:
+        step = self.done.epoch * self.steps + self.done.step + 1
+        if not math.isfinite(loss):
+            raise UserError(
+                f"{self.run}: the loss is {loss} at step {step}; the last checkpoint is good, lower the rate"
+            )
+        self.done.step += 1
+        self.done.images += self.recipe.batch_size
+        self.done.loss += loss
+        self.done.wrong += wrong
+
+    def shown(self) -> dict[str, str]:
+        done = self.done
+        return {
+            "epoch": f"{done.epoch + 1}/{self.recipe.epochs}",
+            "loss": f"{done.loss / done.images:.3f}",
+            "err": f"{100 * done.wrong / done.images:.1f}%",
+        }
+
+    def record(self, loss: float, wrong: float, data_wait: float) -> None:
+        """A line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
+        step, batch = self.done.epoch * self.steps + self.done.step, self.recipe.batch_size
+        if step % STEPS_A_LINE == 0 or step < STEPS_A_LINE:
+            row = {"step": step, "epoch": self.done.epoch + 1, "loss": loss / batch, "err": 100 * wrong / batch}
+            append_metrics(self.run, {**row, "lr": self.schedule.lr, "data_wait": round(data_wait, 4)})
+
+    def end_epoch(self) -> None:
+        """Validation, its consequence for the rate, the epoch's line, a checkpoint."""
+        lr, done = self.schedule.lr, self.done
+        eval_loss, eval_top1, eval_top5 = self.validate()
+        row = {
+            "epoch": done.epoch + 1,
+            "train_loss": done.loss / done.images,
+            "eval_loss": eval_loss,
+            "eval_top1": eval_top1,
+            "eval_top5": eval_top5,
+            "lr": lr,
+            "train_top1": 100 - 100 * done.wrong / done.images,
+            "images_per_s": round(self.images_per_s, 1),
+            "data_wait": round(self.data_wait, 4),
+        }
+        if self.layout.first:
+            append_summary(self.run, row)
+        self.schedule.end_epoch(done.epoch + 1, 100 - eval_top1)
+        self.done = Done(epoch=done.epoch + 1)
+        self.save()
+
+    @torch.no_grad()
+    def validate(self) -> tuple[float, float, float]:
+        """Loss, and top-1 and top-5 in percent, of the centre crop over the evaluation split."""
+        recipe, layout, split = self.recipe, self.layout, self.eval_split
+        mine = np.arange(layout.replica, len(split), layout.replicas)
+        parts = [mine[i : i + recipe.batch_size] for i in range(0, len(mine), recipe.batch_size)]
+        plan = ((part, centre_crop(len(part), recipe.image_size, recipe.crop_size)) for part in parts)
+        sums = torch.zeros(3, dtype=torch.float64, device=layout.device)
+        self.model.eval()
+        for batch in Prefetch(split, recipe.crop_size, plan):
+            inputs, labels = self.to_device(batch)
+            logits = self.model(inputs)
+            five = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+            sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), five[:, 0].sum(), five.any(1).sum()])
+        self.model.train()
+        if dist.is_initialized():
+            dist.all_reduce(sums, group=layout.data_group)
+        loss, top1, top5 = (sums / len(split)).tolist()
+        return loss, 100 * top1, 100 * top5
+
+    # The whole run
+
+    def fit(self) -> None:
+        recipe, images = self.recipe, self.steps * self.recipe.batch_size
+        total, before = recipe.epochs * images, self.done.epoch * images + self.done.images
+        with progress_of(self.layout, total, f"training {recipe.name}", before) as progress:
+            while self.done.epoch < recipe.epochs:
+                self.train_epoch(progress)
+                self.end_epoch()
+        weights = columns.merge(self.model.state_dict(), self.layout) if self.layout.replica == 0 else None
+        if weights is not None:
+            partial = self.run / ".partial-model.safetensors"
+            save_file(weights, partial, metadata={"format": "pt"})
+            partial.rename(self.run / "model.safetensors")
+
+    def save(self) -> None:
+        """A checkpoint, written by the first process from the first replica's columns."""
+        if self.layout.replica == 0:
+            parameters = dict(self.model.named_parameters())
+            velocities = {name: self.optimizer.state[w]["velocity"] for name, w in parameters.items()}
+            weights = columns.merge(self.model.state_dict(), self.layout)
+            velocities = columns.merge(velocities, self.layout)
+            if self.layout.first:
+                state = {"done": asdict(self.done), "schedule": self.schedule.state_dict()}
+                step = self.done.epoch * self.steps + self.done.step
+                save_checkpoint(
+                    self.run / "checkpoints", step, weights, velocities, state, self.recipe.keep_checkpoints
+                )
+        self.saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Continues from the newest checkpoint, if there is one."""
+        checkpoints = list_checkpoints(self.run / "checkpoints")
+        if not checkpoints:
+            return
+        weights, velocities, state = load_checkpoint(checkpoints[-1])
+        parameters = dict(self.model.named_parameters())
+        try:
+            self.model.load_state_dict(columns.split(weights, self.layout))
+            for name, velocity in columns.split(velocities, self.layout).items():
+                self.optimizer.state[parameters[name]]["velocity"].copy_(velocity)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(
+                f"{checkpoints[-1]}: does not fit {self.recipe.model}: {error}; use its own recipe"
+            ) from error
+        self.done = Done(**state["done"])
+        self.schedule.load_state_dict(state["schedule"])
+        if self.layout.first:
+            forget_after(self.run, self.done.epoch, self.done.epoch * self.steps + self.done.step)
+
+
+def train(recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False) -> None:
+    """Trains `recipe` on prepared images into the folder `run`, or continues there; ends with run/model.safetensors.
+
+    SIGINT and SIGTERM end it after the step under way with a checkpoint and Interrupted (exit code 130).
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    training = Training(recipe, prepared, run, layout)
+    if resume:
+        training.resume()
+
+    def ask_to_stop(*_) -> None:
+        training.stop_asked = True
+
+    previous = {number: signal.signal(number, ask_to_stop) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        training.fit()
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def check_fits(recipe: Recipe, prepared: Prepared, split: Dataset, layout: Layout) -> None:
+    if prepared.image_size != recipe.image_size:
+        raise UserError(
+            f"{prepared.folder}: images of {prepared.image_size} pixels, {recipe.name} wants {recipe.image_size}; "
+            f"prepare them again, or --set image_size={prepared.image_size}"
+        )
+    if len(split) < recipe.batch_size:
+        raise UserError(
+            f"{prepared.folder}: {len(split)} training images do not fill a batch of {recipe.batch_size}; "
+            f"--set batch_size={len(split)} or less"
+        )
+    if recipe.batch_size % layout.replicas:
+        raise UserError(
+            f"batch_size {recipe.batch_size} does not divide over {layout.replicas} replicas; --set another"
+        )
+
+
+def progress_of(layout: Layout, total: int, desc: str, initial: int):
+    """A progress bar in the first process, nothing in the others."""
+    from contextlib import nullcontext
+
+    return Progress(total, desc, initial=initial) if layout.first else nullcontext()

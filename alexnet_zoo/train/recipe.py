@@ -1,0 +1,120 @@
+"""Recipes: one TOML file for each number in the paper (folder reproduce/), read and validated here."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, Literal
+
+import tomli_w
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from alexnet_zoo.declared import declared
+from alexnet_zoo.errors import UserError
+
+
+class Recipe(BaseModel):
+    """What one run does. The defaults are the paper's (sections 4 and 5); a recipe states what it changes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    reproduces: str = ""  # the row of reports/paper.toml that this recipe measures
+    data: str = "photographs"  # what --data must hold; "digits" is embedded
+    train_split: str = "train"
+    eval_split: str = "val"  # steers the rate
+    test_split: str = "val"  # what the exported network is measured on
+
+    model: str = "alexnet_krizhevsky"  # timm's name
+    model_args: dict[str, Any] = {}  # keyword arguments of the model
+
+    image_size: int = Field(256, gt=0)  # side of the prepared images, in pixels
+    crop_size: int = Field(224, gt=0)  # side of what the network sees
+    random_crop: bool = True
+    mirror: bool = True
+    colour: Literal["published", "as_run", "none"] = "published"  # the noise of section 4.1
+    input_scale: float = Field(1.0, gt=0)  # pixels less the mean are divided by this; the paper does not
+
+    epochs: int = Field(90, ge=0)
+    batch_size: int = Field(128, gt=0)  # over all devices
+    lr: float = Field(0.01, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.0005, ge=0)
+    schedule: Literal["plateau", "epochs", "constant"] = "plateau"
+    lr_factor: float = Field(0.1, gt=0, lt=1)  # the rate is multiplied by this at each drop
+    lr_drops: int = Field(3, ge=0)  # plateau: how many drops at most
+    patience: int = Field(5, gt=0)  # plateau: epochs without a lower validation error before a drop
+    drop_epochs: list[int] = []  # epochs: after which of them the rate drops
+
+    seed: int = Field(0, ge=0)
+    checkpoint_minutes: float = Field(10.0, ge=0)  # besides one at the end of each epoch
+    keep_checkpoints: int = Field(2, gt=0)
+
+
+def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
+    """The recipe NAME of the folder reproduce/, or in the file at a path; overrides are "field=value" in TOML.
+
+    Raises UserError (exit code 2) with the file, the field and what is allowed.
+    """
+    path = declared("reproduce", name)
+    fields = {"name": path.stem, **_read(path)}
+    for override in overrides:
+        _override(fields, override)
+    try:
+        recipe = Recipe(**fields)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error)}", exit_code=2) from error
+    if recipe.crop_size > recipe.image_size:
+        raise UserError(f"{path}: crop_size {recipe.crop_size} is over image_size {recipe.image_size}; lower it", 2)
+    return recipe
+
+
+def save_recipe(recipe: Recipe, path: Path) -> None:
+    path.write_text(tomli_w.dumps(recipe.model_dump()))
+
+
+def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """The fields of a recipe on top of those of its base, which is named beside it or in reproduce/."""
+    if path in seen:
+        raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)
+    try:
+        fields = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML: {error}; mend the file", exit_code=2) from error
+    base = fields.pop("base", None)
+    if base is None:
+        return fields
+    beside = path.parent / f"{base}.toml"
+    below = _read(beside if beside.exists() else declared("reproduce", base), (*seen, path))
+    below.pop("name", None)
+    model_args = {**below.get("model_args", {}), **fields.get("model_args", {})}
+    return {**below, **fields, "model_args": model_args}
+
+
+def _override(fields: dict[str, Any], override: str) -> None:
+    """Puts "epochs=5" or "model_args.pool_size=2" into fields; a value that is not TOML is a string."""
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set {override}: not of the form field=value; write for example --set epochs=5", exit_code=2)
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text.strip()
+    *tables, last = key.strip().split(".")
+    for table in tables:
+        fields[table] = dict(fields.get(table, {}))
+        fields = fields[table]
+    fields[last] = value
+
+
+def _explain(error: ValidationError) -> str:
+    """Pydantic's findings in one line, each with its field and what is allowed."""
+    lines = []
+    for found in error.errors():
+        field = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            near = difflib.get_close_matches(field, Recipe.model_fields, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(Recipe.model_fields)}"
+            lines.append(f"{field}: no such field; {hint}")
+        else:
+            lines.append(f"{field} = {found['input']!r}: {found['msg']}")
+    return "; ".join(lines)

@@ -1,0 +1,146 @@
+"""A run is a folder: what was asked, where it ran, what was measured."""
+
+import csv
+import fcntl
+import json
+import os
+import platform
+import sys
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+import alexnet_zoo
+from alexnet_zoo.data.dataset import Prepared
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
+
+
+def new_run_folder(parent: Path, name: str) -> Path:
+    """parent/name, or name-2, name-3, ... where that exists."""
+    number, folder = 1, parent / name
+    while folder.exists():
+        number += 1
+        folder = parent / f"{name}-{number}"
+    return folder
+
+
+def newest_run_folder(parent: Path, name: str) -> Path:
+    """The run of that recipe that was written to last; UserError where there is none."""
+    runs = [path.parent for path in parent.glob(f"{name}*/recipe.toml")]
+    runs = [run for run in runs if run.name == name or run.name.removeprefix(f"{name}-").isdigit()]
+    if not runs:
+        raise UserError(
+            f"--resume: no run of {name} in {parent}; name its folder with --out, or start without --resume"
+        )
+    return max(runs, key=lambda run: run.stat().st_mtime)
+
+
+def start_run(run: Path, recipe: Recipe, prepared: Prepared, gpus: int) -> None:
+    """Writes what is known before the first step: recipe.toml, environment.json, and of the data what export needs."""
+    run.mkdir(parents=True, exist_ok=True)
+    save_recipe(recipe, run / "recipe.toml")
+    (run / "environment.json").write_text(json.dumps(environment(recipe.seed, prepared.sha256, gpus), indent=1))
+    data = {"folder": str(prepared.folder.resolve()), "sha256": prepared.sha256, "classes": prepared.classes}
+    (run / "data.json").write_text(json.dumps(data, indent=1))
+    np.save(run / "mean.npy", prepared.mean)
+
+
+def open_run(run: Path) -> tuple[Recipe, nn.Module, list[str], np.ndarray]:
+    """A finished run: its recipe, the trained network in one process, the classes, the mean image.
+
+    Raises UserError where the folder is no run, or its training has not ended.
+    """
+    recipe = load_recipe(run / "recipe.toml")
+    weights = run / "model.safetensors"
+    if not weights.exists():
+        raise UserError(f"{run}: its training has not ended; continue it with: alexzoo reproduce --resume --out {run}")
+    classes = json.loads((run / "data.json").read_text())["classes"]
+    model = timm.create_model(recipe.model, num_classes=len(classes), **recipe.model_args)
+    load_weights(model, weights)
+    return recipe, model, classes, np.load(run / "mean.npy", allow_pickle=False)
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Canonical weights from a .safetensors file into a network; UserError where they are damaged or do not fit."""
+    try:
+        model.load_state_dict(load_file(path))
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a whole .safetensors file: {error}; name another --checkpoint") from error
+    except RuntimeError as error:
+        raise UserError(
+            f"{path}: its weights do not fit this network: {error}; name the model that wrote them"
+        ) from error
+
+
+def environment(seed: int, data_sha256: str, gpus: int) -> dict:
+    """Versions, device, seed and data checksum: what one needs to know to run it again."""
+    packages = ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")
+    return {
+        "command": " ".join(["alexzoo", *sys.argv[1:]]),
+        "versions": {
+            "alexnet_zoo": alexnet_zoo.__version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in packages},
+        },
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
+        "processes": gpus,
+        "cores": os.cpu_count(),
+        "seed": seed,
+        "data_sha256": data_sha256,
+    }
+
+
+def cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()
+
+
+@contextmanager
+def only_one(run: Path):
+    """Holds the run folder for this process; UserError where another one has it."""
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(f"{run}: another process is training here; wait for it, or name another --out") from error
+        yield
+
+
+def append_metrics(run: Path, row: dict) -> None:
+    """One line of metrics.jsonl."""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps(row) + "\n")
+
+
+def append_summary(run: Path, row: dict) -> None:
+    """One epoch of summary.csv, which begins with timm's columns."""
+    path = run / "summary.csv"
+    header = not path.exists()
+    with path.open("a", newline="") as file:
+        writer = csv.DictWriter(file, row.keys())
+        if header:
+            writer.writeheader()
+        writer.writerow(row)
+
+
+def forget_after(run: Path, epoch: int, step: int) -> None:
+    """Drops what was recorded after a checkpoint (epochs done, steps done in all): resumed work records it again."""
+    metrics, summary = run / "metrics.jsonl", run / "summary.csv"
+    if metrics.exists():
+        lines = [line for line in metrics.read_text().splitlines() if line.endswith("}")]
+        metrics.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+    if summary.exists():
+        header, *rows = summary.read_text().splitlines(keepends=True) or [""]
+        summary.write_text(header + "".join(row for row in rows if int(row.partition(",")[0]) <= epoch))

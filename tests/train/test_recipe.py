@@ -1,0 +1,80 @@
+import pytest
+
+from alexnet_zoo.declared import list_declared
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.recipe import load_recipe, save_recipe
+
+
+def write(folder, name, text):
+    path = folder / f"{name}.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize("path", list_declared("reproduce"), ids=lambda path: path.stem)
+def test_every_recipe_loads_and_opens_with_a_comment(path):
+    assert load_recipe(path.stem).name == path.stem
+    head = path.read_text()
+    assert head.startswith("# ")
+    assert f"alexzoo reproduce {path.stem}" in head or path.stem == "digits"
+
+
+def test_the_papers_recipe():
+    recipe = load_recipe("table2-one-cnn")
+    assert (recipe.batch_size, recipe.momentum, recipe.weight_decay, recipe.lr) == (128, 0.9, 0.0005, 0.01)
+    assert (recipe.epochs, recipe.schedule, recipe.lr_drops, recipe.lr_factor) == (90, "plateau", 3, 0.1)
+    assert (recipe.image_size, recipe.crop_size, recipe.mirror, recipe.colour) == (256, 224, True, "published")
+    assert recipe.input_scale == 1.0 and recipe.model == "alexnet_krizhevsky" and recipe.model_args == {}
+
+
+def test_an_ablation_is_three_lines(tmp_path):
+    path = write(tmp_path, "no-lrn", 'base = "table2-one-cnn"\nmodel_args = { lrn = false }\n')
+    recipe = load_recipe(path)
+    assert recipe.name == "no-lrn" and recipe.model_args == {"lrn": False} and recipe.epochs == 90
+
+
+def test_base_beside_the_file_and_model_args_add_up(tmp_path):
+    write(tmp_path, "below", "epochs = 3\nmodel_args = { lrn = false, drop_rate = 0.1 }\n")
+    path = write(tmp_path, "above", 'base = "below"\nmodel_args = { drop_rate = 0.2 }\n')
+    recipe = load_recipe(path)
+    assert recipe.epochs == 3 and recipe.model_args == {"lrn": False, "drop_rate": 0.2}
+
+
+def test_overrides(tmp_path):
+    overrides = ["epochs=5", "model_args.pool_size=2", "colour=none", "drop_epochs=[1, 2]"]
+    recipe = load_recipe("table2-one-cnn", overrides)
+    assert recipe.epochs == 5 and recipe.model_args == {"pool_size": 2}
+    assert recipe.colour == "none" and recipe.drop_epochs == [1, 2]
+    save_recipe(recipe, tmp_path / "recipe.toml")
+    assert load_recipe(tmp_path / "recipe.toml") == recipe
+
+
+@pytest.mark.parametrize(
+    "text, says",
+    [
+        ("epoch = 5", ["epoch: no such field", "did you mean epochs?"]),
+        ('epochs = "many"', ["epochs = 'many'", "integer"]),
+        ("momentum = 1.5", ["momentum = 1.5", "less than 1"]),
+        ('colour = "sepia"', ["colour = 'sepia'", "'published', 'as_run' or 'none'"]),
+        ("crop_size = 300", ["crop_size 300", "image_size 256"]),
+        ("epochs = ", ["not TOML"]),
+        ('base = "me"', ["leads back to itself"]),
+        ('base = "nowhere"', ["nowhere", "table2-one-cnn"]),
+    ],
+)
+def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path, text, says):
+    path = write(tmp_path, "me", text)
+    with pytest.raises(UserError) as caught:
+        load_recipe(path)
+    assert caught.value.exit_code == 2
+    assert "\n" not in str(caught.value)
+    for part in says:
+        assert part in str(caught.value)
+    assert "nowhere" in text or str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize("override", ["epochs", "=5", "epochs=0.5", "nonsense=1"])
+def test_wrong_overrides(override):
+    with pytest.raises(UserError) as caught:
+        load_recipe("digits", [override])
+    assert caught.value.exit_code == 2
