@@ -1,0 +1,1 @@
+"""From weights to ONNX files, and from ONNX files to errors."""

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+import timm
+import torch
+from torch import nn
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.lrn import LocalResponseNorm
+from alexnet_zoo.onnx.benchmark import TorchLocalResponseNorm, Watch, rows_of, table, timings, training, with_lrn
+
+
+def test_the_peer_computes_the_same():
+    ours = LocalResponseNorm(columns=2)
+    x = 60 * torch.randn(2, 16, 5, 5)
+    np.testing.assert_allclose(TorchLocalResponseNorm(ours)(x), ours(x), atol=1e-4)
+
+
+def test_with_lrn_replaces_all_of_a_copy():
+    model = timm.create_model("alexnet_krizhevsky", width_mult=0.125, img_size=64, num_classes=10)
+    without = with_lrn(model, lambda lrn: nn.Identity())
+    assert sum(isinstance(module, LocalResponseNorm) for module in model.modules()) == 2
+    assert not any(isinstance(module, LocalResponseNorm) for module in without.modules())
+
+
+def test_training_compares_three_networks():
+    rows = training(batch_size=2, repetitions=2, width_mult=0.125, img_size=64, num_classes=10)
+    assert [row["peer"] for row in rows] == ["ours", "torch LRN", "no LRN"]
+    for row in rows:
+        assert 0 < row["samples_per_sec_min"] <= row["samples_per_sec"] <= row["samples_per_sec_max"]
+        assert row["threads"] == torch.get_num_threads() and row["device"]
+    assert rows[0]["ratio"] == 1.0
+    assert "torch LRN" in table(rows)
+
+
+def test_ratios_are_taken_turn_by_turn():
+    seconds = {"ours": [1.0, 2.0, 4.0], "torch LRN": [2.0, 4.0, 12.0]}  # the machine slows down, the ratio does not
+    watch = Watch()
+    watch.load = 3.0
+    rows = rows_of({"model": "net", "batch_size": 8}, seconds, 8, "cpu", watch)
+    assert [row["samples_per_sec"] for row in rows] == [4.0, 2.0]
+    assert (rows[1]["ratio"], rows[1]["ratio_min"], rows[1]["ratio_max"]) == (2.0, 2.0, 3.0)
+    assert not rows[0]["idle"] and "not idle (load average 3.0" in table(rows)
+
+
+def test_steps_take_turns_and_the_first_is_warm_up():
+    order = []
+    seconds = timings({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, "cpu")
+    assert order == ["a", "b"] * 3
+    assert [len(own) for own in seconds.values()] == [2, 2]
+    with pytest.raises(UserError, match="--repetitions 0"):
+        timings({}, 0, "cpu")
