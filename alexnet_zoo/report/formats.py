@@ -1,0 +1,176 @@
+"""One table model, written as Markdown, CSV, LaTeX (booktabs) and HTML."""
+
+import csv
+import io
+from dataclasses import dataclass, field
+
+from markupsafe import Markup, escape
+
+DASH = "–"  # not measured
+MINUS = "−"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A number as the paper prints it, or a measured one with its 95% interval."""
+
+    value: float
+    decimals: int = 1
+    low: float | None = None
+    high: float | None = None
+    signed: bool = False  # an effect: +2.0
+    words: str | None = None  # what the paper says in place of the bare number: "over -1"
+
+    def _text(self, value: float) -> str:
+        return f"{value:{'+' if self.signed else ''},.{self.decimals}f}".replace("-", MINUS)
+
+    def __str__(self) -> str:
+        text = self.words.replace("-", MINUS) if self.words else self._text(self.value)
+        return text if self.low is None else f"{text} [{self._text(self.low)}, {self._text(self.high)}]"
+
+
+class Code(str):
+    """A command, set in a typewriter face."""
+
+
+Cell = str | Figure | None  # None: a dash
+
+
+@dataclass(frozen=True)
+class Column:
+    key: str  # the CSV header
+    title: str
+    numeric: bool = False
+    interval: bool = False  # the CSV has KEY_low and KEY_high too
+    wide: bool = False  # wraps in LaTeX
+
+
+@dataclass(frozen=True)
+class Table:
+    """`name` is the file's stem; `rows` hold one cell a column; `notes` are its footnotes, in plain text."""
+
+    name: str
+    title: str
+    columns: list[Column]
+    rows: list[list[Cell]]
+    notes: list[str] = field(default_factory=list)
+
+
+def to_csv(table: Table) -> str:
+    """Plain figures, dashes as empty fields, an interval as two more columns."""
+    header = []
+    for column in table.columns:
+        header += [column.key, f"{column.key}_low", f"{column.key}_high"] if column.interval else [column.key]
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(header)
+    for row in table.rows:
+        fields = []
+        for column, cell in zip(table.columns, row, strict=True):
+            value = f"{cell.value:.{cell.decimals}f}" if isinstance(cell, Figure) else cell or ""
+            fields.append(value)
+            if column.interval:
+                bounds = (cell.low, cell.high) if isinstance(cell, Figure) else (None, None)
+                fields += ["" if bound is None else f"{bound:.{cell.decimals}f}" for bound in bounds]
+        writer.writerow(fields)
+    return out.getvalue()
+
+
+def _markdown_text(text: str) -> str:
+    for character in "\\`*_[]<>|#":
+        text = text.replace(character, "\\" + character)
+    return text
+
+
+def _markdown_cell(cell: Cell) -> str:
+    if isinstance(cell, Code):
+        return "`" + cell.replace("|", "\\|") + "`"  # GitHub's tables need the bar escaped in code too
+    return DASH if cell is None else str(cell) if isinstance(cell, Figure) else _markdown_text(cell)
+
+
+def to_markdown(table: Table) -> str:
+    """A GitHub table under a heading, its notes below."""
+    lines = [f"## {table.title}", ""]
+    lines.append("| " + " | ".join(column.title for column in table.columns) + " |")
+    lines.append("|" + "|".join("---:" if column.numeric else "---" for column in table.columns) + "|")
+    lines += ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows]
+    if not table.rows:
+        lines += ["", "Nothing was measured."]
+    for note in table.notes:
+        lines += ["", _markdown_text(note)]
+    return "\n".join(lines) + "\n"
+
+
+_LATEX = {c: "\\" + c for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "×": r"$\times$", MINUS: "$-$", DASH: "--", "’": "'",
+}  # fmt: skip
+
+
+def _latex_text(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def _latex_cell(cell: Cell) -> str:
+    if isinstance(cell, Code):
+        return r"\texttt{" + _latex_text(cell).replace("-", "{-}") + "}"  # keeps -- two dashes
+    text = "--" if cell is None else _latex_text(str(cell))
+    return "{}" + text if text.startswith("[") else text  # right after \\, a bracket would be read as a length
+
+
+def to_latex(table: Table) -> str:
+    """A table float. The document needs \\usepackage{booktabs}."""
+    kinds = "".join("p{0.3\\linewidth}" if c.wide else "r" if c.numeric else "l" for c in table.columns)
+    lines = [
+        r"% needs \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
+        rf"\caption{{{_latex_text(table.title)}}}",
+        rf"\begin{{tabular}}{{{kinds}}}",
+        r"\toprule",
+        " & ".join(_latex_text(column.title) for column in table.columns) + r" \\",
+        r"\midrule",
+        *(" & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows),
+        r"\bottomrule",
+        r"\end{tabular}",
+        *(r"\par\smallskip " + _latex_text(note) for note in table.notes),
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _html_code(code: Code) -> Markup:
+    """A command that wraps between its words only, not after the hyphens of an option."""
+    return Markup("<code>{}</code>").format(Markup(" ").join(Markup("<span>{}</span>").format(w) for w in code.split()))
+
+
+def _html_cell(column: Column, cell: Cell, header: bool) -> Markup:
+    attributes = Markup(' class="number"') if column.numeric else Markup("")
+    if isinstance(cell, Figure):
+        attributes += Markup(' data-sort="{}"').format(cell.value)
+        text = escape(str(cell))
+    elif cell is None:
+        text = Markup('<span class="hidden">not measured</span><span aria-hidden="true">{}</span>').format(DASH)
+    else:
+        text = _html_code(cell) if isinstance(cell, Code) else escape(cell)
+    tag = "th" if header else "td"
+    scope = Markup(' scope="row"') if header else Markup("")
+    return Markup("<{0}{1}{2}>{3}</{0}>").format(tag, scope, attributes, text)
+
+
+def to_html(table: Table) -> Markup:
+    """A <table> with caption, column and row headers; its notes are left to the page."""
+    heads = [
+        Markup('<th scope="col"{}>{}</th>').format(Markup(' class="number"') if c.numeric else "", c.title)
+        for c in table.columns
+    ]
+    first = table.columns[0]
+    rows = []
+    for row in table.rows:
+        cells = [_html_cell(column, cell, column is first) for column, cell in zip(table.columns, row, strict=True)]
+        rows.append(Markup("<tr>{}</tr>\n").format(Markup("").join(cells)))
+    return Markup(
+        '<table>\n<caption class="hidden">{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
+    ).format(
+        table.title, Markup("").join(heads), Markup("").join(rows)
+    )

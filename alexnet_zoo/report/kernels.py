@@ -1,0 +1,100 @@
+"""Figure 3: the kernels of conv1, column by column, and how colour-specific each column has become (section 6.1)."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from safetensors import SafetensorError, safe_open
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.report.figures import new_figure, styled
+
+PERMUTATIONS = 10_000
+ACROSS = 16  # kernels in a row, as the paper prints them
+
+
+@dataclass(frozen=True)
+class Selectivity:
+    """`columns`: colour index of each column, 0 (greyscale) to 1 (colour only); `p_value`: see `selectivity`."""
+
+    columns: list[float]
+    p_value: float
+
+    @property
+    def specialised(self) -> bool:
+        return len(self.columns) > 1 and self.p_value < 0.01
+
+
+def load_kernels(weights: Path) -> np.ndarray:
+    """conv1.weight (K, 3, h, w) of a model.safetensors. Raises UserError where it is not in there."""
+    try:
+        with safe_open(weights, "np") as file:  # reads this one of some 240 MB
+            kernels = file.get_tensor("conv1.weight") if "conv1.weight" in file.keys() else None
+    except (SafetensorError, OSError) as error:
+        raise UserError(f"{weights}: not a readable safetensors file ({error})") from error
+    if kernels is None or kernels.ndim != 4 or kernels.shape[1] != 3:
+        raise UserError(f"{weights}: has no conv1.weight over three colours")
+    return kernels.astype(np.float64)
+
+
+def energies(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Energy (sum of squares) of each kernel (K, 3, h, w): of its colour, and in all. Shapes (K,).
+
+    A kernel is its mean over the colours, which sees only grey, plus the rest, which sees only colour; the two are
+    orthogonal, so their energies add up.
+    """
+    colour = kernels - kernels.mean(axis=1, keepdims=True)
+    return (colour**2).sum(axis=(1, 2, 3)), (kernels**2).sum(axis=(1, 2, 3))
+
+
+def selectivity(kernels: np.ndarray, columns: int = 2) -> Selectivity:
+    """Colour index of each column: the share of its kernels' energy that is in colour; by chance alone it is 2/3.
+
+    The p-value is how often columns dealt at random from the same kernels differ as much (a permutation test on the
+    span between the highest and the lowest index).
+    """
+    colour, total = energies(kernels)
+
+    def span(order: np.ndarray) -> np.ndarray:
+        share = colour[order].reshape(-1, columns, len(colour) // columns).sum(2)
+        index = share / total[order].reshape(share.shape + (-1,)).sum(2)
+        return index.max(1) - index.min(1)
+
+    order = np.arange(len(colour))
+    deals = np.random.default_rng(0).permuted(np.tile(order, (PERMUTATIONS, 1)), axis=1)
+    as_often = int((span(deals) >= span(order[None])[0] - 1e-12).sum())
+    halves = np.split(order, columns)
+    index = [float(colour[half].sum() / total[half].sum()) for half in halves]
+    return Selectivity(index, (as_often + 1) / (PERMUTATIONS + 1) if columns > 1 else 1.0)
+
+
+@styled
+def figure3(kernels: np.ndarray, columns: int = 2) -> Figure:
+    """Each column's kernels in a block, with its colour index; grey is zero, and each kernel has its own scale."""
+    found = selectivity(kernels, columns)
+    blocks = [_mosaic(block) for block in np.split(kernels, columns)]
+    shape = blocks[0].shape
+    figure = new_figure(height=0.3 + columns * (0.25 + 3.1 * shape[0] / shape[1]))
+    for number, (block, axes) in enumerate(zip(blocks, np.ravel(figure.subplots(columns, 1)), strict=True)):
+        axes.imshow(block, interpolation="nearest")
+        axes.set_title(f"column {number + 1}: colour index {found.columns[number]:.2f}", loc="left")
+        axes.set_axis_off()
+    if columns > 1:
+        word = "the columns have specialised" if found.specialised else "the columns have not specialised"
+        figure.supxlabel(f"{word} (p = {found.p_value:.2g})", fontsize=8)
+    return figure
+
+
+def _mosaic(kernels: np.ndarray) -> np.ndarray:
+    """Kernels (K, 3, h, w) as one picture, floats 0 to 1, one pixel of white between them."""
+    count, _, height, width = kernels.shape
+    scale = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
+    pictures = (0.5 + 0.5 * kernels / np.where(scale > 0, scale, 1)).transpose(0, 2, 3, 1)
+    across = min(ACROSS, count)
+    down = -(-count // across)
+    canvas = np.ones((down * (height + 1) - 1, across * (width + 1) - 1, 3))
+    for number, picture in enumerate(pictures):
+        top, left = number // across * (height + 1), number % across * (width + 1)
+        canvas[top : top + height, left : left + width] = picture
+    return canvas

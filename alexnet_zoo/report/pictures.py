@@ -1,0 +1,149 @@
+"""All figures of a report, drawn once as PNG and SVG."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from alexnet_zoo.data.dataset import open_prepared
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.report import retrieval
+from alexnet_zoo.report.diagram import figure2, layers_of, network_of
+from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, to_bytes
+from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
+from alexnet_zoo.report.paper import Paper
+from alexnet_zoo.report.results import Results, Run
+
+DRAWN = 12  # runs that get figures of their own; a report over hundreds of runs would take minutes to draw
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A drawn figure.
+
+    Attributes: name, the file's stem; caption, what the reader should know beside it; alt, in words what it shows;
+    run, the name of the run that it is of, or "".
+    """
+
+    name: str
+    title: str
+    caption: str
+    alt: str
+    png: bytes
+    svg: bytes
+    photographic: bool = False  # better shown as PNG
+    run: str = ""
+
+
+def _drawn(figure: Figure, name: str, title: str, caption: str, alt: str, **of) -> Picture:
+    return Picture(name, title, caption, alt, to_bytes(figure, "png"), to_bytes(figure, "svg"), **of)
+
+
+def draw(paper: Paper, results: Results, predictions: bool = False) -> list[Picture]:
+    """Every figure that these results allow.
+
+    Args: predictions, whether to draw Figure 4, for which each run's network looks at some 2,000 images.
+    What cannot be drawn (data moved away, weights damaged) is named in results.problems.
+    """
+    pictures = [_challenge(paper, results), *_figure1(paper, results)]
+    if not results.runs:
+        pictures.append(_figure2(None))
+    for run in results.runs[:DRAWN]:
+        for draw_run in (_diagram, _curves, _figure3, *([_figure4] if predictions else [])):
+            try:
+                pictures += draw_run(run)
+            except UserError as error:
+                results.problems.append(str(error))
+    if len(results.runs) > DRAWN:
+        results.problems.append(f"figures of runs: only of the first {DRAWN} of {len(results.runs)}; name fewer runs")
+    return pictures
+
+
+def _challenge(paper: Paper, results: Results) -> Picture:
+    years = ", ".join(f"{year}: {error:g}%" for year, _, error in paper.best_top5())
+    title = "The challenge's best top-5 error"
+    caption = "Published test errors, 2010 to 2015, and the best network measured on the 2012 validation set, if any."
+    figure = challenge_chart(paper, results.results)
+    return _drawn(figure, "challenge", title, caption, f"Bar chart by year. {years}.")
+
+
+def _figure1(paper: Paper, results: Results) -> Iterator[Picture]:
+    pair = next(claim for claim in paper.claim if claim.id == "relu").pairs[0]
+    names = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}
+    runs = [(names[name], run) for name in reversed(pair) for run in results.runs if run.recipe_name == name]
+    figure = figure1(runs) if {run.recipe_name for _, run in runs} == set(pair) else None
+    if figure:
+        data = sorted({run.recipe.get("data", "") for _, run in runs})
+        caption = f"Training error by epoch; data as the recipe names it: {', '.join(data)}."
+        alt = f"Training error of {' and '.join(label for label, _ in runs)}, {figure.axes[0].get_title()}."
+        yield _drawn(figure, "figure1", "Figure 1: ReLU against tanh", caption, alt)
+
+
+def _figure2(run: Run | None) -> Picture:
+    """The network of a run; the paper's where there is no run."""
+    recipe = run.recipe if run else {}
+    name, size = recipe.get("model", "alexnet_krizhevsky"), recipe.get("model_args", {}).get("img_size", 224)
+    model = network_of(run)
+    alt = "; ".join(
+        f"{layer.name} {layer.size}"
+        + (" in each of two columns" if layer.columns == 2 else "")
+        + (", reads both columns" if layer.reads_both else "")
+        for layer in layers_of(model, size)
+    )
+    stem, of = (f"figure2-{run.name}", run.name) if run else ("figure2", "")
+    title = f"Figure 2: {name}" + (f" of {of}" if of else "")
+    caption = "Drawn from the model itself. Arrows cross where the columns meet."
+    return _drawn(figure2(model, size), stem, title, caption, f"From {size} pixels: {alt}.", run=of)
+
+
+def _diagram(run: Run) -> Iterator[Picture]:
+    yield _figure2(run)
+
+
+def _curves(run: Run) -> Iterator[Picture]:
+    figure = learning_curves(run)
+    if figure:
+        last = f"{100 - run.column('eval_top1')[-1]:.1f}%" if run.column("eval_top1") else "not recorded"
+        alt = f"Errors by epoch over {len(run.curve)} epochs; the last top-1 validation error is {last}."
+        caption = "Training error on augmented crops, with dropout; validation error on the centre crop."
+        yield _drawn(figure, f"curves-{run.name}", f"Learning curves of {run.name}", caption, alt, run=run.name)
+
+
+def _figure3(run: Run) -> Iterator[Picture]:
+    if run.weights is None:
+        return
+    kernels, columns = load_kernels(run.weights), network_of(run).columns
+    found = selectivity(kernels, columns)
+    index = " and ".join(f"{value:.2f}" for value in found.columns)
+    caption = (
+        "Colour index: the share of the kernels' energy in colour, 0 for grey, 2/3 by chance, 1 for colour alone. "
+        "p: how often columns dealt at random from these kernels differ as much."
+    )
+    alt = f"The {len(kernels)} kernels of conv1. Colour index by column: {index}. p = {found.p_value:.2g}."
+    title, look = f"Figure 3: conv1 of {run.name}", dict(photographic=True, run=run.name)
+    yield _drawn(figure3(kernels, columns), f"figure3-{run.name}", title, caption, alt, **look)
+
+
+def _figure4(run: Run) -> Iterator[Picture]:
+    if run.weights is None or not run.data.get("folder"):
+        return
+    examples = retrieval.examine(run.folder, open_prepared(Path(run.data["folder"])))
+    look = dict(photographic=True, run=run.name)
+
+    best = examples.probabilities.argmax(1)
+    said = "; ".join(
+        f"{retrieval.class_name(examples.classes[label])}: {retrieval.class_name(examples.classes[guess])}"
+        for label, guess in zip(examples.labels, best, strict=True)
+    )
+    caption = "Test images with their five most probable classes; the correct one in black, with a tick."
+    alt = f"Correct class, then first guess, of each image: {said}."
+    title = f"Figure 4, left: predictions of {run.name}"
+    yield _drawn(retrieval.predictions(examples), f"figure4-left-{run.name}", title, caption, alt, **look)
+
+    near = examples.nearest_labels[:, 1:]
+    same = int((near == examples.nearest_labels[:, :1]).sum())
+    caption = f"The nearest of {examples.searched:,} training images by Euclidean distance in fc7."
+    alt = f"{len(near)} test images, {near.shape[1]} training images for each; {same} of {near.size} are of its class."
+    title = f"Figure 4, right: what {run.name} finds alike"
+    yield _drawn(retrieval.neighbours(examples), f"figure4-right-{run.name}", title, caption, alt, **look)

@@ -1,0 +1,66 @@
+"""How a run's recipe differs from another: from the one of its name, and from the paper's."""
+
+import shlex
+
+import tomli_w
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.recipe import load_recipe
+
+PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
+# These change neither what is trained nor how; a seed is what runs of one recipe are expected to differ in.
+IMMATERIAL = {"name", "reproduces", "seed", "checkpoint_minutes", "keep_checkpoints"}
+
+
+def differences(recipe: dict, other: str) -> dict[str, tuple]:
+    """Fields in which a run's resolved recipe differs from the shipped recipe `other`: (shipped, the run's).
+
+    A field inside a table is named as --set names it: "model_args.pool_size". None stands for one that is not there.
+    Fields younger than the run, which its recipe.toml lacks, count as equal. Empty where no recipe has that name.
+    """
+    try:
+        shipped = _flat(load_recipe(other).model_dump())
+    except UserError:
+        return {}
+    own = _flat(recipe)
+    known = {**own, **{field: None for field in shipped if field.partition(".")[0] in recipe}}
+    return {
+        field: (shipped.get(field), own.get(field))
+        for field in known
+        if field not in IMMATERIAL and shipped.get(field) != own.get(field)
+    }
+
+
+def _flat(recipe: dict) -> dict:
+    flat = {}
+    for field, value in recipe.items():
+        if isinstance(value, dict):
+            flat |= {f"{field}.{key}": inner for key, inner in value.items()}
+        else:
+            flat[field] = value
+    return flat
+
+
+def changed(recipe: dict) -> str:
+    """What was overridden in a run of a shipped recipe, e.g. "epochs=5"; "" for a run exactly by the recipe."""
+    found = differences(recipe, recipe.get("name", ""))
+    return ", ".join(f"{field}={_toml(value)}" for field, (_, value) in found.items())
+
+
+def command(recipe: dict, processes: int | None) -> str:
+    """What trains this recipe again: the shipped one, with what the run overrode."""
+    words = ["alexzoo", "reproduce", recipe.get("name", "")]
+    if recipe.get("data") != "digits":
+        words += ["--data", recipe.get("data", "DATA")]
+    if processes:
+        words += ["--gpus", str(processes)]
+    for field, (_, value) in differences(recipe, recipe.get("name", "")).items():
+        words += ["--set", f"{field}={_toml(value)}"]
+    return shlex.join(words)
+
+
+def _toml(value) -> str:
+    """A value as one writes it behind --set; a string without its quotes, as there."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    return " ".join(tomli_w.dumps({"v": value}).removeprefix("v = ").split())

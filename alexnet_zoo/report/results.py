@@ -1,0 +1,279 @@
+"""Reads what runs left behind: results.csv (errors), summary.csv (curves), recipe.toml and environment.json.
+
+Nothing here is averaged or repaired. A line that cannot be right is left out and named in `Results.problems`.
+"""
+
+import csv
+import itertools
+import json
+import math
+import re
+import tomllib
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.report.recipes import changed
+
+# "ILSVRC-2012 val, 50,000 images, complete": what `alexzoo prepare` writes once it has verified a split.
+IDENTITY = re.compile(r"(?P<what>.+?), (?P<images>[\d,]+) images, complete")
+
+
+@dataclass(frozen=True)
+class Result:
+    """One line of a results.csv: one network (or ensemble), on one split, with so many views. Errors in percent."""
+
+    model: str
+    img_size: int
+    top1: float
+    top1_err: float
+    top5: float
+    top5_err: float
+    param_count: float
+    crop_pct: float
+    interpolation: str
+    recipe: str
+    dataset: str
+    split: str
+    images: int
+    views: int
+    provider: str
+    precision: str
+    onnx_sha256: str
+    data_sha256: str
+    identity: str
+    source: Path = field(default=Path(), compare=False)
+    changed: str = ""  # what the run overrode in the recipe of that name, as far as a recipe.toml lies beside the file
+
+    @property
+    def key(self) -> tuple:
+        """What was measured. Two lines with one key say two things of one measurement."""
+        network = (self.recipe, self.model, self.precision, self.onnx_sha256)
+        return (*network, self.dataset, self.split, self.data_sha256, self.views, self.provider)
+
+    @property
+    def verified(self) -> str:
+        """The split of the paper's data that this is, all of it, e.g. "ILSVRC-2012 val"; "" for anything else."""
+        match = IDENTITY.fullmatch(self.identity)
+        complete = match and int(match["images"].replace(",", "")) == self.images
+        return match["what"] if complete else ""
+
+    @property
+    def how(self) -> str:
+        """How it was measured, in one line, for the cell beside the figure."""
+        views = "1 view" if self.views == 1 else f"{self.views} views"
+        data = self.verified or f"{self.dataset} {self.split}"
+        device = f"{self.provider}, {self.precision}"
+        changed = f" with {self.changed}" if self.changed else ""
+        return f"{data}, {self.images:,} images, {views}, {device}, recipe {self.recipe or '-'}{changed}"
+
+
+COLUMNS = [column.name for column in fields(Result) if column.name not in ("source", "changed")]
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run folder, as far as it got."""
+
+    folder: Path
+    name: str  # the folder's; with a number where two folders in one report have the same
+    recipe: dict  # resolved, as recipe.toml holds it
+    environment: dict  # environment.json
+    data: dict  # data.json: folder, classes
+    curve: list[dict[str, float]]  # one entry an epoch: the columns of summary.csv; nan where empty
+    results: list[Result]
+
+    @property
+    def recipe_name(self) -> str:
+        return self.recipe.get("name") or next((result.recipe for result in self.results), "")
+
+    @property
+    def verified(self) -> set[str]:
+        return {result.verified for result in self.results} - {""}
+
+    @property
+    def weights(self) -> Path | None:
+        path = self.folder / "model.safetensors"
+        return path if path.is_file() else None
+
+    def column(self, name: str) -> list[float]:
+        """One column of the curve, an entry an epoch; empty where summary.csv has no such column."""
+        values = [epoch.get(name, math.nan) for epoch in self.curve]
+        return [] if all(math.isnan(value) for value in values) else values
+
+    def epochs_to_train_error(self, error: float) -> int | None:
+        """Epochs until the training error (percent, over an epoch) is at or under `error`; None if it never is."""
+        return next((n for n, correct in enumerate(self.column("train_top1"), start=1) if 100 - correct <= error), None)
+
+    def epochs_to_best(self) -> int | None:
+        """Epochs until the best top-1 validation error."""
+        correct = [-math.inf if math.isnan(value) else value for value in self.column("eval_top1")]
+        return correct.index(max(correct)) + 1 if correct else None
+
+
+@dataclass(frozen=True)
+class Results:
+    """Everything measured that a report is made from."""
+
+    results: list[Result]
+    runs: list[Run]
+    problems: list[str]  # what was left out, and why; one line each
+
+
+def read_sources(sources: Sequence[Path]) -> Results:
+    """Reads run folders, folders of run folders, and results.csv files.
+
+    Raises: UserError where a source is missing, is neither, or where none of them holds anything that can be used.
+    """
+    problems: list[str] = []
+    results: list[Result] = []
+    runs: list[Run] = []
+    for source in _expand(sources):
+        if source.is_dir():
+            runs.append(_read_run(source, [run.name for run in runs], problems))
+            results += runs[-1].results
+        else:
+            results += read_results(source, problems)
+    kept = _one_for_each_key(results, problems)
+    usable = set(kept)
+    runs = [replace(run, results=[result for result in run.results if result in usable]) for run in runs]
+    if problems and not kept and not any(run.curve for run in runs):
+        raise UserError(f"nothing to report: {'; '.join(problems)}")
+    return Results(kept, runs, problems)
+
+
+def _expand(sources: Iterable[Path]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for source in map(Path, sources):
+        inside = [source]
+        if not source.exists():
+            raise UserError(f"{source}: no such run folder or results.csv")
+        if source.is_dir() and not _is_run(source):
+            inside = [folder for folder in sorted(source.iterdir()) if folder.is_dir() and _is_run(folder)]
+            if not inside:
+                needed = "results.csv, summary.csv or recipe.toml"
+                raise UserError(f"{source}: not a run folder, and holds none (no {needed})")
+        found.update((path.resolve(), path) for path in inside)  # a run named twice is read once
+    return list(found.values())
+
+
+def _is_run(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in ("results.csv", "summary.csv", "recipe.toml"))
+
+
+def read_results(path: Path, problems: list[str]) -> list[Result]:
+    """The lines of a results.csv that can be right; what is wrong with the others goes to `problems`."""
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
+            if missing:
+                problems.append(f"{path}: left out, columns missing: {', '.join(missing)}")
+                return []
+            lines = [(reader.line_num, line) for line in reader]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"{path}: left out, not readable as CSV ({error})")
+        return []
+    recipe = _read(path.with_name("recipe.toml"), tomllib.loads, problems)
+    overridden = changed(recipe) if recipe else ""
+    results = []
+    for number, line in lines:
+        try:
+            own = recipe.get("name") == line["recipe"]
+            results.append(_result(line, path, overridden if own else ""))
+        except ValueError as error:
+            problems.append(f"{path}, line {number}: left out, {error}")
+    return results
+
+
+def _result(line: dict, path: Path, changed: str) -> Result:
+    if None in line or None in line.values():  # csv's marks for a line longer or shorter than the header
+        raise ValueError("not as many fields as the header has")
+    values: dict = {"source": path, "changed": changed}
+    for column in fields(Result):
+        if column.name not in COLUMNS:
+            continue
+        text = line[column.name]
+        try:
+            values[column.name] = column.type(text)
+        except ValueError:
+            kind = "whole number" if column.type is int else "number"
+            raise ValueError(f"{column.name} is {text!r}, not a {kind}") from None
+    result = Result(**values)
+    _check(result)
+    return result
+
+
+def _check(result: Result) -> None:
+    for name in ("top1", "top1_err", "top5", "top5_err"):
+        if not 0 <= getattr(result, name) <= 100:  # also refuses nan
+            raise ValueError(f"{name} is {getattr(result, name)}, not between 0 and 100%")
+    for name in ("top1", "top5"):
+        if abs(getattr(result, name) + getattr(result, f"{name}_err") - 100) > 0.01:
+            raise ValueError(f"{name} and {name}_err do not add up to 100%")
+    if result.top5_err > result.top1_err + 1e-9:
+        raise ValueError(f"top5_err {result.top5_err} is over top1_err {result.top1_err}")
+    for name in ("images", "views", "img_size"):
+        if getattr(result, name) < 1:
+            raise ValueError(f"{name} is {getattr(result, name)}, not a positive number")
+
+
+def _one_for_each_key(results: list[Result], problems: list[str]) -> list[Result]:
+    """Equal lines count once; lines with one key and different figures are all left out, for none can be trusted."""
+    distinct = list(dict.fromkeys(results))
+    count = Counter(result.key for result in distinct)
+    for key in (key for key, n in count.items() if n > 1):
+        clash = [result for result in distinct if result.key == key]
+        errors = ", ".join(f"{result.top1_err} in {result.source}" for result in clash)
+        problems.append(f"{clash[0].how}: left out, {len(clash)} lines with one key and different figures ({errors})")
+    return [result for result in distinct if count[result.key] == 1]
+
+
+def _read_run(folder: Path, taken: list[str], problems: list[str]) -> Run:
+    name = folder.resolve().name
+    numbered = (f"{name}-{number}" for number in itertools.count(2))
+    results = []
+    if (folder / "results.csv").is_file():
+        results = read_results(folder / "results.csv", problems)
+    else:
+        problems.append(f"{folder}: a run cut short, without results.csv; only its curves are shown")
+    return Run(
+        folder=folder,
+        name=name if name not in taken else next(other for other in numbered if other not in taken),
+        recipe=_read(folder / "recipe.toml", tomllib.loads, [] if results else problems),
+        environment=_read(folder / "environment.json", json.loads, problems),
+        data=_read(folder / "data.json", json.loads, problems),
+        curve=_read_curve(folder / "summary.csv", problems),
+        results=results,
+    )
+
+
+def _read(path: Path, parse, problems: list[str]) -> dict:
+    if not path.is_file():
+        return {}
+    try:
+        return dict(parse(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError) as error:  # also tomllib.TOMLDecodeError, json.JSONDecodeError, UnicodeDecodeError
+        problems.append(f"{path}: left out, {error}")
+        return {}
+
+
+def _read_curve(path: Path, problems: list[str]) -> list[dict[str, float]]:
+    """The epochs of a summary.csv, by number; an epoch that a resumed run wrote again counts as written last."""
+    if not path.is_file():
+        return []
+    epochs: dict[float, dict[str, float]] = {}
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            for line in csv.DictReader(file):
+                if None in line or None in line.values():
+                    problems.append(f"{path}: its last line is cut short and left out")
+                    continue
+                epoch = {name: float(text) if text else math.nan for name, text in line.items()}
+                epochs[epoch["epoch"]] = epoch
+    except (KeyError, ValueError, OSError, csv.Error) as error:
+        problems.append(f"{path}: left out, {error!r}")
+        return []
+    return [epochs[number] for number in sorted(epochs)]

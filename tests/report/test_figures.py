@@ -1,0 +1,125 @@
+import io
+
+import numpy as np
+import pytest
+import timm
+from PIL import Image
+from safetensors.numpy import save_file
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.report.diagram import figure2, layers_of
+from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, save, to_bytes
+from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
+from alexnet_zoo.report.paper import load_paper
+from alexnet_zoo.report.results import Run, read_sources
+
+
+def run_with(tmp_path, **columns) -> Run:
+    length = len(next(iter(columns.values())))
+    curve = [dict(epoch=n + 1, **{name: values[n] for name, values in columns.items()}) for n in range(length)]
+    return Run(tmp_path, "run", {}, {}, {}, curve, [])
+
+
+def drawn_width(figure) -> tuple[int, float]:
+    """Pixels across, and the share of them that is ink: a figure that came out empty has hardly any."""
+    picture = np.asarray(Image.open(io.BytesIO(to_bytes(figure, "png"))).convert("L"))
+    return picture.shape[1], float((picture < 128).mean())
+
+
+def text_of(figure) -> str:
+    return " ".join(text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_learning_curves_mark_the_drops(tmp_path):
+    rates = [0.01] * 3 + [0.001] * 3 + [0.0001] * 2
+    run = run_with(tmp_path, eval_top1=[10, 20, 30, 40, 41, 42, 50, 51], lr=rates)
+    figure = learning_curves(run)
+    assert text_of(figure).split() == ["rate", "0.001", "rate", "0.0001"]
+    assert list(figure.axes[0].lines[0].get_ydata()) == [90, 80, 70, 60, 59, 58, 50, 49]  # errors, of percent correct
+    width, ink = drawn_width(figure)
+    assert width == 660 and ink > 0.005  # 3.3 inches
+
+
+def test_learning_curves_without_errors(tmp_path):
+    assert learning_curves(run_with(tmp_path, train_loss=[1.0])) is None
+
+
+def test_figure1_says_the_ratio(tmp_path):
+    relu = run_with(tmp_path, train_top1=[50, 80, 90])
+    tanh = run_with(tmp_path, train_top1=[20, 30, 40, 50, 60, 75])
+    assert "ReLU 2, tanh 6 epochs (×3.0)" in figure1([("ReLU", relu), ("tanh", tanh)]).axes[0].get_title()
+    short = run_with(tmp_path, train_top1=[20, 30, 40, 50])
+    assert "over ×2.0" in figure1([("ReLU", relu), ("tanh", short)]).axes[0].get_title()
+    assert figure1([("ReLU", relu), ("tanh", run_with(tmp_path, eval_top1=[1]))]) is None
+
+
+def test_challenge_chart_shows_only_verified_measurements(tmp_path, made):
+    measured = made.VAL2012 | made.errors(41.0, 18.5)
+    path = made.write_results(tmp_path / "results.csv", made.DIGITS, measured)
+    figure = challenge_chart(load_paper(), read_sources([path]).results)
+    assert "18.5" in figure.axes[0].get_legend().get_texts()[0].get_text()
+    made.write_results(path, made.DIGITS)
+    figure = challenge_chart(load_paper(), read_sources([path]).results)
+    assert figure.axes[0].get_legend() is None
+    assert [bar.get_height() for bar in figure.axes[0].patches] == [28.2, 25.8, 15.3, 11.7, 6.7, 3.57]
+
+
+def test_saved_figures_are_the_same_each_time(tmp_path):
+    first = save(challenge_chart(load_paper()), tmp_path / "a")
+    second = save(challenge_chart(load_paper()), tmp_path / "b")
+    assert [path.suffix for path in first] == [".png", ".svg"]
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_colour_index_of_known_kernels():
+    rng = np.random.default_rng(0)
+    grey = np.repeat(rng.normal(size=(48, 1, 11, 11)), 3, axis=1)
+    colour = rng.normal(size=(48, 3, 11, 11))
+    colour -= colour.mean(axis=1, keepdims=True)
+    found = selectivity(np.concatenate([grey, colour]))
+    assert found.columns == pytest.approx([0, 1]) and found.specialised
+
+    chance = selectivity(rng.normal(size=(96, 3, 11, 11)))
+    assert chance.columns == pytest.approx([2 / 3, 2 / 3], abs=0.02) and not chance.specialised
+    one = selectivity(colour, columns=1)
+    assert one.columns == pytest.approx([1]) and not one.specialised
+
+
+def test_figure3_shows_every_kernel_of_each_column():
+    figure = figure3(np.random.default_rng(0).normal(size=(96, 3, 11, 11)))
+    assert len(figure.axes) == 2
+    for axes in figure.axes:
+        assert axes.images[0].get_array().shape == (3 * 12 - 1, 16 * 12 - 1, 3)  # 48 kernels, 16 in a row
+    assert drawn_width(figure)[1] > 0.1
+
+
+def test_kernels_of_damaged_or_foreign_weights(tmp_path):
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(b"cut short")
+    with pytest.raises(UserError, match="model.safetensors"):
+        load_kernels(path)
+    save_file({"fc8.bias": np.zeros(3, np.float32)}, path)
+    with pytest.raises(UserError, match="no conv1.weight"):
+        load_kernels(path)
+
+
+def test_diagram_is_read_off_the_model():
+    """Section 3.5, layer by layer, one column."""
+    model = timm.create_model("alexnet_krizhevsky", device="meta")
+    layers = {layer.name: layer for layer in layers_of(model)}
+    assert {name: layer.shape for name, layer in layers.items()} == {
+        "conv1": (48, 55, 55), "conv2": (128, 27, 27), "conv3": (192, 13, 13), "conv4": (192, 13, 13),
+        "conv5": (128, 13, 13), "fc6": (2048,), "fc7": (2048,), "fc8": (1000,),
+    }  # fmt: skip
+    assert [name for name, layer in layers.items() if layer.reads_both] == ["conv3", "fc6", "fc7", "fc8"]
+    assert layers["conv1"].follows == ["ReLU", "LRN", "max-pool 3/2 to 27×27"]
+    assert sum(layer.parameters for layer in layers.values()) == load_paper().network.exact["alexnet_krizhevsky"]
+    figure = figure2(model)
+    assert "60,965,224 parameters" in text_of(figure) and drawn_width(figure)[1] > 0.02
+
+
+def test_diagram_of_one_column_and_of_an_ablation():
+    one = layers_of(timm.create_model("alexnet_krizhevsky_1gpu", device="meta"))
+    assert one[4].shape == (256, 13, 13) and not any(layer.reads_both for layer in one)
+    tanh = layers_of(timm.create_model("alexnet_krizhevsky", device="meta", act_layer="tanh", lrn=False))
+    assert tanh[0].follows[0].lower() == "tanh" and "LRN" not in tanh[0].follows

@@ -1,0 +1,38 @@
+import shlex
+
+from alexnet_zoo.report.paper import load_paper
+from alexnet_zoo.report.recipes import changed, command, differences
+from alexnet_zoo.report.results import read_sources
+from alexnet_zoo.report.tables import table2
+from alexnet_zoo.train.recipe import load_recipe, save_recipe
+
+OVERRIDES = ["epochs=5", "model_args.pool_size=2", "drop_epochs=[1, 2]", "colour=as_run"]
+
+
+def test_a_run_by_the_book_differs_in_nothing():
+    recipe = load_recipe("table2-one-cnn", ["seed=7"]).model_dump()
+    assert changed(recipe) == "" and differences(recipe, "table2-one-cnn") == {}
+
+
+def test_what_was_overridden_and_how_to_run_it_again():
+    recipe = load_recipe("digits", OVERRIDES).model_dump()
+    assert differences(recipe, "digits")["epochs"] == (load_recipe("digits").epochs, 5)
+    words = shlex.split(command(recipe, processes=2))
+    assert words[:5] == ["alexzoo", "reproduce", "digits", "--gpus", "2"]
+    again = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
+    assert load_recipe("digits", again).model_dump() == recipe
+
+
+def test_an_overridden_recipe_fills_no_row_of_the_paper(tmp_path, made):
+    path = made.write_results(tmp_path / "results.csv", made.VAL2012)
+    save_recipe(load_recipe("table2-one-cnn"), tmp_path / "recipe.toml")
+    assert table2(load_paper(), read_sources([tmp_path]).results).rows[1][2] is not None
+    save_recipe(load_recipe("table2-one-cnn", ["epochs=1"]), tmp_path / "recipe.toml")
+    for source in (tmp_path, path):
+        (result,) = read_sources([source]).results
+        assert result.changed == "epochs=1"
+        assert table2(load_paper(), [result]).rows[1][2] is None
+
+
+def test_a_recipe_of_the_users_own(tmp_path):
+    assert changed({"name": "mine", "epochs": 3}) == ""
