@@ -1,0 +1,3 @@
+from alexnet_zoo.cli import main
+
+main()

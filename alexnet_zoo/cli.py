@@ -1,0 +1,195 @@
+"""The command line: one command for each step, from photographs to tables. The only file that knows all rooms.
+
+Rooms are imported inside the commands, so that --help answers at once.
+"""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from alexnet_zoo.errors import UserError
+
+app = typer.Typer(
+    name="alexzoo",
+    help="AlexNet, the reference implementation: every number in the paper is a command.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Data = Annotated[
+    Optional[Path], typer.Option("--data", help="Photographs (train/ and val/ of class folders), or a prepared folder.")
+]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
+Sets = Annotated[
+    Optional[list[str]], typer.Option("--set", help="FIELD=VALUE, changes a field of the recipe; repeatable.")
+]
+
+
+def main() -> None:
+    """Runs a command; whatever goes wrong ends in one line and an exit code that is not 0."""
+    arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        sys.exit(app(arguments, standalone_mode=False))
+    except Exception as error:
+        if debug:
+            raise
+        code = fail(error)
+    except KeyboardInterrupt:
+        code = 130
+        print("\nalexzoo: stopped", file=sys.stderr)
+    sys.exit(code)
+
+
+def fail(error: Exception) -> int:
+    """Says what went wrong in one line; returns the exit code."""
+    if isinstance(error, UserError):
+        message, code = str(error), error.exit_code
+    elif hasattr(error, "format_message"):  # a usage error of typer's, whichever click it carries
+        message, code = error.format_message(), error.exit_code
+    else:
+        text = " ".join(str(error).split())
+        message, code = f"{type(error).__name__}: {text} (unforeseen; --debug shows where)", 1
+    print(f"alexzoo: error: {message}", file=sys.stderr)
+    return code
+
+
+@app.callback()
+def debug_option(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """AlexNet, the reference implementation: every number in the paper is a command."""
+
+
+@app.command(epilog="Example: alexzoo models")
+def models() -> None:
+    """The networks that `import alexnet_zoo` gives timm, with their parameters."""
+    import timm
+    import torch
+
+    import alexnet_zoo  # noqa: F401  (registers them)
+
+    for name in timm.list_models(module="alexnet"):
+        with torch.device("meta"):
+            model = timm.create_model(name)
+        what = timm.model_entrypoint(name).__doc__.strip().splitlines()[0]
+        print(f"{name:32} {sum(p.numel() for p in model.parameters()):>12,}  {what}")
+
+
+@app.command(epilog="Example: alexzoo recipes")
+def recipes() -> None:
+    """The recipes in reproduce/, with what each reproduces."""
+    from alexnet_zoo.declared import list_declared
+    from alexnet_zoo.train.recipe import load_recipe
+
+    for path in list_declared("reproduce"):
+        recipe = load_recipe(path)
+        first = path.read_text().splitlines()[0].lstrip("# ")
+        print(f"{recipe.name:24} {recipe.data:14} {first}")
+
+
+@app.command(epilog="Example: alexzoo prepare photographs/ prepared/")
+def prepare(
+    source: Annotated[Path, typer.Argument(help="A tree train/CLASS/*.JPEG and val/CLASS/*.JPEG, or CLASS/*.JPEG.")],
+    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    image_size: Annotated[int, typer.Option(help="Side of the prepared images, in pixels.")] = 256,
+    workers: Annotated[Optional[int], typer.Option(help="Processes; as many as there are cores if not said.")] = None,
+) -> None:
+    """Photographs to 256x256 arrays, once: the shorter side scaled, the centre cut out (section 2)."""
+    from alexnet_zoo.data.prepare import prepare as prepare_photographs
+
+    prepared = prepare_photographs(source, out, image_size, workers)
+    print(f"{prepared.folder}: {describe_data(prepared)}")
+
+
+@app.command(epilog="Example: alexzoo reproduce table2-one-cnn --data ILSVRC2012 --gpus 2 --set epochs=1")
+def reproduce(
+    recipe: Annotated[
+        Optional[str], typer.Argument(help="A name from `alexzoo recipes`, or a TOML file. [default: digits]")
+    ] = None,
+    data: Data = None,
+    gpus: Annotated[int, typer.Option(help="1: one process; 2: the two columns on two devices; 4: two pairs; ...")] = 1,
+    out: Annotated[Optional[Path], typer.Option(help="The run's folder. [default: runs/RECIPE]")] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in --out, or the recipe's last one.")
+    ] = False,
+    set_: Sets = None,
+) -> None:
+    """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
+    from alexnet_zoo import pipeline
+
+    pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [])
+
+
+@app.command(epilog="Example: alexzoo export runs/digits --out digits.onnx")
+def export(
+    source: Annotated[str, typer.Argument(help="A run's folder, or a model's name in timm.")],
+    checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
+    data: Data = None,
+    out: Annotated[
+        Optional[Path], typer.Option(help="The file to write. [default: RUN/model.onnx or NAME.onnx]")
+    ] = None,
+) -> None:
+    """Write a trained network as an ONNX file, checked and compared with torch."""
+    from alexnet_zoo import pipeline
+
+    path, difference = pipeline.export(source, checkpoint, data, out)
+    print(f"{path}: probabilities differ from torch's by at most {difference:.1e}")
+
+
+@app.command(epilog="Example: alexzoo evaluate runs/digits --views 10")
+def evaluate(
+    sources: Annotated[
+        list[str], typer.Argument(help="ONNX files, runs' folders or a model's name; several are averaged.")
+    ],
+    data: Data = None,
+    split: Annotated[Optional[str], typer.Option(help="[default: the recipe's, or val]")] = None,
+    views: Annotated[int, typer.Option(help="1: the centre crop; 10: corners, centre and their mirror images.")] = 10,
+    device: Device = "auto",
+    checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
+    out: Annotated[Optional[Path], typer.Option(help="A results.csv to append to.")] = None,
+) -> None:
+    """Top-1 and top-5 error of ONNX networks in onnxruntime."""
+    from alexnet_zoo import pipeline
+
+    row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out)
+    print(pipeline.describe_row(row))
+
+
+@app.command(epilog="Example: alexzoo report runs/digits --out report")
+def report(
+    sources: Annotated[list[Path], typer.Argument(help="Runs' folders or results.csv files.")],
+    out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("report"),
+) -> None:
+    """The paper's tables with measured figures beside the published ones."""
+    from alexnet_zoo.report import write_report
+
+    for path in write_report(sources, out):
+        print(path)
+
+
+@app.command(epilog="Example: alexzoo benchmark training --batch-size 64")
+def benchmark(
+    what: Annotated[str, typer.Argument(help="training or lrn.")] = "training",
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    repetitions: Annotated[int, typer.Option(help="Of each candidate, interleaved.")] = 5,
+    out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
+) -> None:
+    """Speed, as ratios between candidates measured in one run."""
+    from alexnet_zoo import pipeline
+
+    pipeline.benchmark(what, batch_size, repetitions, out)
+
+
+def describe_data(prepared) -> str:
+    """What a prepared folder holds, in a line."""
+    splits = ", ".join(f"{name} {len(prepared.split(name)):,}" for name in prepared.splits)
+    return f"{prepared.name}, {len(prepared.classes)} classes, {splits} images of {prepared.image_size} pixels"
+
+
+if __name__ == "__main__":
+    main()

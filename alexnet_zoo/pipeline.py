@@ -1,0 +1,204 @@
+"""From photographs to tables: what `alexzoo reproduce` does, stage by stage, and each stage on its own."""
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import timm
+from safetensors import SafetensorError, safe_open
+
+import alexnet_zoo  # noqa: F401  (gives timm the networks)
+from alexnet_zoo.data.dataset import Prepared, open_prepared
+from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of
+from alexnet_zoo.onnx import benchmark as speed
+from alexnet_zoo.onnx import evaluate as onnx_evaluate
+from alexnet_zoo.onnx import export as onnx_export
+from alexnet_zoo.onnx.evaluate import Preprocessing
+from alexnet_zoo.report import write_report
+from alexnet_zoo.train import launch
+from alexnet_zoo.train.loop import Interrupted
+from alexnet_zoo.train.recipe import Recipe, load_recipe
+from alexnet_zoo.train.run import load_weights, new_run_folder, newest_run_folder, only_one, open_run, start_run
+
+RUNS = Path("runs")
+
+
+def reproduce(
+    name: str | None, data: Path | None, gpus: int, out: Path | None, resume: bool, overrides: list[str]
+) -> None:
+    """Photographs -> prepared images -> weights -> ONNX -> errors -> tables, in one run's folder."""
+    recipe, run = choose_run(name, out, resume, overrides)
+    say(f"recipe {recipe.name}: {launch.describe(recipe, gpus)}; run folder {run}")
+    with only_one(run):
+        prepared = find_data(recipe, data, run)
+        start_run(run, recipe, prepared, gpus)
+        try:
+            launch.run_training(recipe, prepared.folder, run, gpus, resume)
+        except Interrupted as error:
+            raise Interrupted(
+                f"{error}; continue with: alexzoo reproduce --resume --out {run}", error.exit_code
+            ) from error
+        export(str(run), None, None, None)
+        results = run / "results.csv"
+        results.unlink(missing_ok=True)
+        split = prepared.split(recipe.test_split)
+        rows = [onnx_evaluate.evaluate([run / "model.onnx"], split, views) for views in (10, 1)]
+        onnx_evaluate.append_results(results, rows)
+        write_report([run], run / "report")
+    for row in rows:
+        print(describe_row(row))
+    print(
+        f"weights {run}/model.safetensors, network {run}/model.onnx, figures {results}, tables {run}/report/report.md"
+    )
+
+
+def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list[str]) -> tuple[Recipe, Path]:
+    """The recipe and the run's folder: a new one, or with resume the one to continue, by its own recipe."""
+    if not resume:
+        recipe = load_recipe(name or "digits", overrides)
+        run = out or new_run_folder(RUNS, recipe.name)
+        if (run / "recipe.toml").exists():
+            raise UserError(f"{run}: holds a run already; continue it with --resume, or name another --out")
+        return recipe, run
+    run = out or newest_run_folder(RUNS, load_recipe(name or "digits").name)
+    if not (run / "recipe.toml").exists():
+        raise UserError(f"{run}: no run to resume here; start one without --resume")
+    return load_recipe(run / "recipe.toml", overrides), run
+
+
+def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
+    """The prepared images of a recipe: those of the run, the embedded digits, a prepared folder, or photographs.
+
+    Photographs are prepared once, into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
+    """
+    if data is None and (run / "data.json").exists():
+        data = Path(json.loads((run / "data.json").read_text())["folder"])
+    cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
+    if data is None and recipe.data == "digits":
+        return prepare_digits(cache / f"digits-{recipe.image_size}", recipe.image_size)
+    if data is None:
+        raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
+    if (data / "prepared.json").exists():
+        return open_prepared(data)
+    source = data.resolve()
+    key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
+    folder = cache / f"{source.name}-{recipe.image_size}-{key}"
+    say(f"{data}: photographs, prepared in {folder}")
+    return prepare(source, folder, recipe.image_size)
+
+
+def export(source: str, checkpoint: Path | None, data: Path | None, out: Path | None) -> tuple[Path, float]:
+    """A run's network, or a timm model with a checkpoint, as an ONNX file; and how far from torch it is, on images."""
+    run = Path(source)
+    if (run / "recipe.toml").exists():
+        recipe, model, classes, mean = open_run(run)
+        weights, recipe_name, name = run / "model.safetensors", recipe.name, recipe.model
+        inputs = Preprocessing(classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
+        prepared = find_data(recipe, data, run)
+        split = prepared.split(recipe.test_split)
+        path = out or run / "model.onnx"
+    else:
+        if checkpoint is None or data is None:
+            raise UserError(
+                f"{source}: neither a run's folder nor, without --checkpoint and --data, a model to export", 2
+            )
+        prepared = open_data(data)
+        model, weights, recipe_name, name = open_model(source, checkpoint, prepared), checkpoint, "", source
+        inputs = Preprocessing(
+            prepared.classes, prepared.image_size, model.pretrained_cfg["input_size"][-1], prepared.mean
+        )
+        split = prepared.split("val")
+        path = out or Path(f"{source}.onnx")
+    metadata = onnx_export.describe(model, name, recipe_name, inputs, sha256_of(weights))
+    onnx_export.export(model, path, metadata, (3, inputs.crop_size, inputs.crop_size))
+    first = slice(0, min(16, len(split)))
+    crops = onnx_evaluate.crops_of(split, first, 1, inputs.crop_size, inputs.mean_tensor(), inputs.scale)
+    return path, onnx_export.compare(model, path, crops)
+
+
+def open_model(name: str, checkpoint: Path, prepared: Prepared):
+    """A timm model with the weights of a .safetensors file, whose fc8 says how many classes it knows."""
+    if not timm.is_model(name):
+        raise UserError(f"{name}: timm has no such model, and no run lies there; see `alexzoo models`", exit_code=2)
+    try:
+        with safe_open(checkpoint, "pt") as file:
+            num_classes = file.get_slice("fc8.bias").get_shape()[0]
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"{checkpoint}: not a whole .safetensors file of a network ({error}); name another --checkpoint"
+        ) from error
+    if num_classes != len(prepared.classes):
+        raise UserError(
+            f"{checkpoint}: {num_classes} classes, {prepared.folder} has {len(prepared.classes)}; name its own data"
+        )
+    model = timm.create_model(name, num_classes=num_classes)
+    load_weights(model, checkpoint)
+    return model
+
+
+def open_data(data: Path) -> Prepared:
+    if not (data / "prepared.json").exists():
+        raise UserError(f"{data}: not a prepared folder; make one with: alexzoo prepare {data} OUT")
+    return open_prepared(data)
+
+
+def evaluate(
+    sources: list[str],
+    checkpoint: Path | None,
+    data: Path | None,
+    split: str | None,
+    views: int,
+    device: str,
+    out: Path | None,
+) -> dict:
+    """One row of results.csv: of ONNX files, runs' folders or a model with a checkpoint; several are averaged."""
+    runs = [Path(source) for source in sources if (Path(source) / "recipe.toml").exists()]
+    recipe = load_recipe(runs[0] / "recipe.toml") if runs else None
+    if data is None and recipe is None:
+        raise UserError("no data to evaluate on: name a prepared folder with --data", exit_code=2)
+    prepared = open_data(data) if data else find_data(recipe, None, runs[0])
+    files = [as_onnx(source, checkpoint, data) for source in sources]
+    dataset = prepared.split(split or (recipe.test_split if recipe else "val"))
+    row = onnx_evaluate.evaluate(files, dataset, views, device)
+    if out is not None:
+        onnx_evaluate.append_results(out, [row])
+    return row
+
+
+def as_onnx(source: str, checkpoint: Path | None, data: Path | None) -> Path:
+    """The ONNX file that a source stands for; a run's or a model's is exported where it is not there yet."""
+    if source.endswith(".onnx"):
+        return Path(source)
+    file = Path(source) / "model.onnx"
+    return file if file.exists() else export(source, checkpoint, data, None)[0]
+
+
+def describe_row(row: dict) -> str:
+    """A row of results.csv in a line."""
+    from alexnet_zoo.report.intervals import wilson
+
+    def with_interval(err: str) -> str:
+        low, high = wilson(float(err), int(row["images"]))
+        return f"{float(err):.2f}% ({low:.2f} to {high:.2f})"
+
+    views = "ten crops" if row["views"] == 10 else "centre crop"
+    return (
+        f"{row['model']}, {row['dataset']} {row['split']}, {row['images']} images, {views}: "
+        f"top-1 error {with_interval(row['top1_err'])}, top-5 error {with_interval(row['top5_err'])}, {row['provider']}"
+    )
+
+
+def benchmark(what: str, batch_size: int, repetitions: int, out: Path | None) -> None:
+    if what not in ("training", "lrn"):
+        raise UserError(f"benchmark {what}: there are training and lrn", exit_code=2)
+    rows = speed.training(batch_size=batch_size, repetitions=repetitions) if what == "training" else speed.lrn()
+    print(speed.table(rows))
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

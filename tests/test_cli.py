@@ -1,0 +1,140 @@
+"""The command line as a user meets it: real processes."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from alexnet_zoo.cli import main
+
+SMALL = ["--set", "image_size=72", "--set", "crop_size=64", "--set", "model_args.img_size=64"]
+SMALL += ["--set", "model_args.width_mult=0.125", "--set", "epochs=1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("cli")
+
+
+def start(folder, *arguments: str) -> subprocess.Popen:
+    environment = {**os.environ, "ALEXZOO_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
+    command = [sys.executable, "-m", "alexnet_zoo", *arguments]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
+
+
+def run(folder, *arguments: str) -> tuple[int, str, str]:
+    process = start(folder, *arguments)
+    out, err = process.communicate(timeout=200)
+    return process.returncode, out, err
+
+
+@pytest.fixture
+def inside(folder, monkeypatch, capfd):
+    """Runs a command in this process, where torch is loaded already: (exit code, what it printed, its errors)."""
+
+    def call(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(folder)
+        monkeypatch.setenv("ALEXZOO_CACHE", str(folder / "cache"))
+        monkeypatch.setattr(sys, "argv", ["alexzoo", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code or 0, *capfd.readouterr()
+
+    return call
+
+
+def test_the_whole_way_in_two_processes_then_each_stage_alone(folder, inside):
+    code, out, err = run(folder, "reproduce", "--gpus", "2", "--out", "run", *SMALL)
+    assert code == 0, err
+    assert "the two columns in 2 CPU processes" in err or "2 CUDA devices" in err
+    assert re.search(r"digits test, 364 images, ten crops: top-1 error \d+\.\d+%", out)
+    made = ["recipe.toml", "environment.json", "metrics.jsonl", "summary.csv", "model.safetensors", "model.onnx"]
+    for name in [*made, "results.csv", "report/report.md", "report/table1.csv", "report/table2.csv"]:
+        assert (folder / "run" / name).stat().st_size > 0, name
+
+    code, out, err = inside("evaluate", "run", "--views", "10", "--out", "again.csv")
+    assert code == 0, err
+    header, ten, _ = (folder / "run" / "results.csv").read_text().splitlines()
+    assert (folder / "again.csv").read_text().splitlines() == [header, ten]
+
+    code, out, err = inside("export", "run", "--out", "again.onnx")
+    assert code == 0, err
+    assert (folder / "again.onnx").read_bytes() == (folder / "run" / "model.onnx").read_bytes()
+
+    code, out, err = inside("report", "run", "--out", "report")
+    assert code == 0, err
+    assert (folder / "report" / "runs.csv").read_text() == (folder / "run" / "report" / "runs.csv").read_text()
+
+    code, _, err = inside("reproduce", "--out", "run")
+    assert code != 0 and "--resume" in err
+
+
+def test_ctrl_c_then_resume(folder):
+    process = start(folder, "reproduce", "--gpus", "2", "--out", "stopped", *SMALL, "--set", "epochs=2000")
+    metrics = folder / "stopped" / "metrics.jsonl"
+    while not metrics.exists():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert "continue with: alexzoo reproduce --resume --out stopped" in err.splitlines()[-1]
+    assert list((folder / "stopped" / "checkpoints").glob("step-*"))
+    code, out, err = run(folder, "reproduce", "--resume", "--gpus", "2", "--out", "stopped", "--set", "epochs=1")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    "arguments, code, says",
+    [
+        (["reproduce", "tabel2-one-cnn"], 2, ["tabel2-one-cnn", "table2-one-cnn"]),
+        (["reproduce", "--set", "epoch=5"], 2, ["epoch: no such field", "did you mean epochs?"]),
+        (["reproduce", "--gpus", "3"], 2, ["--gpus 3", "2 columns"]),
+        (["reproduce", "table2-one-cnn"], 2, ["ILSVRC-2012", "--data"]),
+        (["reproduce", "table2-one-cnn", "--data", "nowhere"], 1, ["nowhere"]),
+        (["reproduce", "--resume", "--out", "nowhere"], 1, ["nowhere", "no run to resume"]),
+        (["export", "alexnet_krizhevsky"], 2, ["--checkpoint"]),
+        (["evaluate", "nowhere.onnx"], 2, ["--data"]),
+        (["report", "nowhere"], 1, ["nowhere"]),
+        (["benchmark", "sleeping"], 2, ["sleeping", "training"]),
+        (["trian"], 2, ["trian"]),
+        (["reproduce", "--gpus", "two"], 2, ["--gpus", "integer"]),
+    ],
+)
+def test_wrong_arguments_end_in_one_line(folder, inside, arguments, code, says):
+    found, out, err = inside(*arguments)
+    assert found == code and out == ""
+    assert "Traceback" not in err and "unforeseen" not in err
+    assert [line.startswith("alexzoo: error: ") for line in err.splitlines()][-1:] == [True]
+    for part in says:
+        assert part in err.splitlines()[-1]
+    assert not (folder / "runs" / "table2-one-cnn" / "recipe.toml").exists()
+
+
+def test_a_real_process_says_one_line_and_debug_shows_the_traceback(folder):
+    code, _, err = run(folder, "reproduce", "--gpus", "3")
+    assert code == 2 and err.startswith("alexzoo: error: --gpus 3") and err.count("\n") == 1
+    code, _, err = run(folder, "reproduce", "--gpus", "3", "--debug")
+    assert code != 0 and "Traceback" in err
+
+
+def test_help_shows_an_example_for_each_command(inside):
+    code, out, _ = inside("--help")
+    commands = re.findall(r"^  (\w+)  ", out, re.MULTILINE)
+    assert code == 0 and {"models", "recipes", "prepare", "reproduce", "export", "evaluate", "report"} <= set(commands)
+    for command in commands:
+        _, out, _ = inside(command, "--help")
+        assert f"Example: alexzoo {command}" in out
+
+
+def test_models_and_recipes_are_listed(inside):
+    code, out, _ = inside("models")
+    assert code == 0 and re.search(r"alexnet_krizhevsky +60,965,224", out)
+    code, out, _ = inside("recipes")
+    assert code == 0 and "table2-one-cnn" in out and "digits" in out
