@@ -73,7 +73,7 @@ def models() -> None:
 
     import alexnet_zoo  # noqa: F401  (registers them)
 
-    for name in timm.list_models(module="alexnet"):
+    for name in alexnet_zoo.models.model_names():
         with torch.device("meta"):
             model = timm.create_model(name)
         what = timm.model_entrypoint(name).__doc__.strip().splitlines()[0]

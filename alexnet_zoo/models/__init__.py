@@ -1,3 +1,4 @@
 """The networks. Importing this room registers them with timm."""
 
 from alexnet_zoo.models.alexnet import AlexNet as AlexNet
+from alexnet_zoo.models.variants import model_names as model_names

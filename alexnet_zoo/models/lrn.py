@@ -110,3 +110,24 @@ class LocalResponseNorm(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, columns={self.columns}"
+
+
+@torch.fx.wrap  # a leaf to torch.fx, for which the type of x is not known
+def map_norm(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
+    a = x if x.dtype == torch.float64 else x.float()
+    mean = F.avg_pool2d(a * a, size, stride=1, padding=size // 2)  # zeros beyond the border count, so size^2 times it
+    return (a / power(mean * (alpha * size * size) + k, beta)).to(x.dtype)  # is the sum
+
+
+class MapNorm(nn.Module):
+    """Net 145's second normalisation of layer 2: a / (k + alpha * sum of a^2 over size x size places of its map)^beta."""
+
+    def __init__(self, size: int = 5, alpha: float = 1e-3 / 25, beta: float = 0.75, k: float = 1.0):
+        super().__init__()
+        self.size, self.alpha, self.beta, self.k = size, alpha, beta, k
+
+    def forward(self, x: Tensor) -> Tensor:
+        return map_norm(x, self.size, self.alpha, self.beta, self.k)
+
+    def extra_repr(self) -> str:
+        return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}"
