@@ -1,4 +1,5 @@
 """The networks. Importing this room registers them with timm."""
 
 from alexnet_zoo.models.alexnet import AlexNet as AlexNet
+from alexnet_zoo.models.count import layer_shapes as layer_shapes
 from alexnet_zoo.models.variants import model_names as model_names

@@ -159,8 +159,10 @@ class AlexNet(TimmModel):
             maps, side, stride = self._add_conv(number, conv, maps, side, stride, dd)
         if side < 1:
             raise ValueError(f"img_size {img_size} is too small: nothing is left of it after the last layer")
-        self.num_features = maps
-        self.num_feature_layers = len(self)
+        self.num_features, self.num_feature_layers = maps, len(self)
+        last = list(self._modules)[-1]
+        if last != self.feature_info[-1]["module"]:
+            self.feature_info.append(dict(num_chs=maps, reduction=stride, module=last))
 
         # The fully connected layers, which read both columns.
         width, reads = self._width(fc_width), maps * side * side

@@ -40,11 +40,6 @@ class TimmModel(nn.Sequential):
         for name, parameter in self.fc8.named_parameters():
             nn.init.normal_(parameter, std=0.01) if name == "weight" else nn.init.zeros_(parameter)
 
-    def _taps(self) -> dict[str, int]:
-        """Layers whose maps may be asked for, with how many maps they have: each ReLU and the last layer of maps."""
-        last = list(self._modules)[self.num_feature_layers - 1]
-        return {**{info["module"]: info["num_chs"] for info in self.feature_info}, last: self.num_features}
-
     def forward_intermediates(
         self,
         x: Tensor,
@@ -56,7 +51,7 @@ class TimmModel(nn.Sequential):
     ) -> Union[list[Tensor], tuple[Tensor, list[Tensor]]]:
         """The activations of the convolutional layers, and pool5, that indices name (timm's idiom)."""
         assert output_fmt == "NCHW", "Output shape must be NCHW."
-        taps = list(self._taps())
+        taps = [info["module"] for info in self.feature_info]
         taken, last = feature_take_indices(len(taps), indices)
         wanted = [taps[i] for i in taken]
         intermediates = []
@@ -73,12 +68,11 @@ class TimmModel(nn.Sequential):
         self, indices: Union[int, list[int]] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
         """Drop the layers after the last one that indices name; returns the indices."""
-        taps = self._taps()
-        taken, last = feature_take_indices(len(taps), indices)
-        names, last_name = list(self._modules), list(taps)[last]
-        keep = names.index(last_name) + 1
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        names, tap = list(self._modules), self.feature_info[last]
+        keep = names.index(tap["module"]) + 1
         if prune_head or keep < self.num_feature_layers:
-            self.num_features = self.head_hidden_size = taps[last_name]
+            self.num_features = self.head_hidden_size = tap["num_chs"]
             self.num_classes, self.global_pool = 0, ""
             for name in names[keep:]:
                 delattr(self, name)
