@@ -70,7 +70,7 @@ def models(
     name: Annotated[Optional[str], typer.Argument(help="A network, for a table of its layers.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images of the batch whose memory is counted.", min=1)] = 128,
 ) -> None:
-    """The networks that `import alexnet_zoo` gives timm: parameters, multiply-adds, memory, what their columns exchange."""
+    """The networks that `import alexnet_zoo` gives timm: parameters, multiply-adds, memory, what columns exchange."""
     import timm
 
     from alexnet_zoo.models import count, model_names
@@ -86,7 +86,7 @@ def models(
 @app.command(name="import", epilog="Example: alexzoo import bvlc_alexnet.caffemodel")
 def import_(
     file: Annotated[
-        Path, typer.Argument(help="A .caffemodel, ONNX Model Zoo's .onnx, torchvision's .pth, .safetensors.")
+        Path, typer.Argument(help="A .caffemodel, the ONNX Model Zoo's .onnx, a .pth, .safetensors.")
     ],
     out: Annotated[Optional[Path], typer.Option(help="The file to write. [default: FILE with .safetensors]")] = None,
     model: Annotated[Optional[str], typer.Option(help="The network, where the file does not tell.")] = None,

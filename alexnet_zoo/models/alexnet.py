@@ -9,7 +9,7 @@ from typing import NamedTuple, Optional, Union
 
 import torch
 import torch.nn.functional as F
-from timm.layers import get_act_layer
+from timm.layers import get_act_layer, to_2tuple
 from torch import Tensor, nn
 
 from alexnet_zoo.models.lrn import LocalResponseNorm, MapNorm
@@ -82,7 +82,8 @@ class AlexNet(TimmModel):
     Args:
         num_classes: outputs of fc8; 0 leaves fc8 out.
         in_chans: channels of the image.
-        img_size: side of the image that fc6 is sized for, in pixels; others are accepted, pool5 is then averaged.
+        img_size: side of the image that fc6 is sized for, in pixels, or twice the same side; others are accepted, pool5
+            is then averaged.
         global_pool: 'flatten', or '' to return the last maps (timm's idiom).
         drop_rate: of fc6 and fc7 (section 4.2).
         columns: in how many columns the maps live that do not see each other between the meeting points.
@@ -99,7 +100,7 @@ class AlexNet(TimmModel):
         conv3_reads_both: False keeps the columns apart until fc6.
         without: convolutional layers to leave out, such as ("conv4",) (section 7); pooling stays.
         drop_before: drop what fc6 and fc7 read, rather than what they write.
-        inverted_dropout: scale what is kept in training by 1 / (1 - drop_rate), nothing at test time, as Caffe and torch.
+        inverted_dropout: scale what is kept in training by 1 / (1 - drop_rate), nothing at test time: Caffe, torch.
         init_std: of all weights; or for each layer by name, {"conv3": 0.03}, 0.01 where not named; or "he"; or "torch",
             which leaves weights and biases as torch.nn draws them.
         init_bias: what the biases of ONES start at.
@@ -114,7 +115,7 @@ class AlexNet(TimmModel):
         self,
         num_classes: int = 1000,
         in_chans: int = 3,
-        img_size: int = 224,
+        img_size: Union[int, tuple[int, int]] = 224,
         global_pool: str = "flatten",
         drop_rate: float = 0.5,
         columns: int = 2,
@@ -150,7 +151,7 @@ class AlexNet(TimmModel):
 
         # The convolutional layers. `maps` counts those of all columns; `side` is theirs, in pixels.
         self.add_module("pad", nn.ZeroPad2d(padding) if any(padding) else nn.Identity())
-        maps, side, stride = in_chans, img_size + padding[0] + padding[1], 1
+        maps, side, stride = in_chans, to_2tuple(img_size)[0] + padding[0] + padding[1], 1
         for number, conv in enumerate(convs, start=1):
             if number == 3 and not conv3_reads_both:
                 conv = conv._replace(reads_both=False)

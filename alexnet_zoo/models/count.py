@@ -159,7 +159,7 @@ def _line(title: str, cost: Cost) -> str:
 
 def _legend(batch_size: int) -> list[str]:
     return [
-        f"multiply-adds: of one image. kept: what training keeps for the backward pass, at batch {batch_size}, float32.",
+        f"multiply-adds: of one image. kept: what training keeps for the backward pass, batch {batch_size}, float32.",
         "received: bytes an image that a device receives from the other at exchange_*, forward; backward it receives",
         "as many, but none at exchange_fc8, since each device computes the whole of fc8.",
     ]

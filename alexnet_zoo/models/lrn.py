@@ -120,7 +120,7 @@ def map_norm(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tenso
 
 
 class MapNorm(nn.Module):
-    """Net 145's second normalisation of layer 2: a / (k + alpha * sum of a^2 over size x size places of its map)^beta."""
+    """Net 145's second normalisation: a / (k + alpha * sum of a^2 over size x size places of the same map)^beta."""
 
     def __init__(self, size: int = 5, alpha: float = 1e-3 / 25, beta: float = 0.75, k: float = 1.0):
         super().__init__()

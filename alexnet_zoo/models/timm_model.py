@@ -12,7 +12,7 @@ from alexnet_zoo.models.weights import load_weights
 
 
 class TimmModel(nn.Sequential):
-    """The first `num_feature_layers` layers give maps, those after them the logits; the last, fc8, is the classifier."""
+    """The first `num_feature_layers` layers give maps, the rest logits; the last one, fc8, is the classifier."""
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:

@@ -32,7 +32,7 @@ TORCHVISION = {  # torchvision names a layer by its place in one of two sequence
 
 
 class Weights(NamedTuple):
-    """What a file holds: tensors under the paper's names, conv1 reading RGB; the network's name where the file tells."""
+    """What a file holds: tensors under the paper's names, conv1 reading RGB; the network's name if the file tells."""
 
     state_dict: dict[str, Tensor]
     model: Optional[str] = None
