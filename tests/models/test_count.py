@@ -25,8 +25,8 @@ def test_the_papers_network_by_hand():
             9216 * 4096 + 4096 * 4096 + 4096 * 1000,
         )
     )
-    # LRN keeps its input, which is the ReLU's output and counted there, and d, of the same size
-    assert costs["norm1"].kept == costs["relu1"].kept == 128 * 96 * 55 * 55 * 4
+    assert costs["relu1"].kept == 128 * 96 * 55 * 55 * 4
+    assert costs["norm1"].kept == 0  # beyond its input, which is the ReLU's output and counted there
     assert total(layers).received == 0
 
 
