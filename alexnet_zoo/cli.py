@@ -118,6 +118,12 @@ def reproduce(
         bool, typer.Option("--resume", help="Continue the run in --out, or the recipe's last one.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost here.")] = False,
+    columns: Annotated[
+        Optional[int], typer.Option(help="1: each process holds the whole network. [default: the network's columns]")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where a step's time goes, for each column.")
+    ] = False,
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
@@ -125,8 +131,10 @@ def reproduce(
 
     if dry_run:
         print(pipeline.dry_run(recipe, data, gpus, set_ or []))
+    elif pipeline.launch.under_torchrun():
+        pipeline.reproduce_under_torchrun(recipe, data, out, resume, set_ or [], columns, profile)
     else:
-        pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [])
+        pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [], columns, profile)
 
 
 @app.command(epilog="Example: alexzoo export runs/digits --out digits.onnx")
