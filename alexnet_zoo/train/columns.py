@@ -10,7 +10,12 @@ is held whole by each.
 """
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
 
 import timm
 import torch
@@ -19,6 +24,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.checkpoint import load_tensors
+from alexnet_zoo.train.recipe import Recipe
 
 WHOLE = "fc8."  # parameters that every column holds whole
 
@@ -34,15 +41,30 @@ class Layout:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     column_group: dist.ProcessGroup | None = None
     data_group: dist.ProcessGroup | None = None
+    patient_group: dist.ProcessGroup | None = None  # of all processes, without the time limit of the others
+
+    @property
+    def processes(self) -> int:
+        return self.columns * self.replicas
 
     @property
     def first(self) -> bool:
         return self.column == 0 and self.replica == 0
 
+    def wait_for_all(self) -> None:
+        """Until every process is here, however long one of them writes a checkpoint or prepares images."""
+        if self.patient_group is not None:
+            dist.barrier(group=self.patient_group)
 
-def divide(gpus: int, model_columns: int) -> tuple[int, int]:
-    """(replicas, columns) of `gpus` processes for a network of model_columns; UserError where they do not divide."""
-    if gpus == 1 or model_columns == 1:
+
+def divide(gpus: int, model_columns: int, columns: int | None = None) -> tuple[int, int]:
+    """(replicas, columns) of `gpus` processes for a network of model_columns; UserError where they do not divide.
+
+    columns=1 keeps all columns of a network in each process: plain data parallelism.
+    """
+    if columns not in (None, 1, model_columns):
+        raise UserError(f"--columns {columns}: the network has {model_columns}; try --columns 1", exit_code=2)
+    if gpus >= 1 and (gpus == 1 or model_columns == 1 or columns == 1):
         return gpus, 1
     if gpus < 1 or gpus % model_columns:
         raise UserError(
@@ -53,7 +75,12 @@ def divide(gpus: int, model_columns: int) -> tuple[int, int]:
     return gpus // model_columns, model_columns
 
 
-def join(model_columns: int) -> Layout:
+def hang_seconds() -> float:
+    """How long a process may wait for another in the middle of a step before it is taken for dead."""
+    return float(os.environ.get("ALEXZOO_HANG_SECONDS", "45"))
+
+
+def join(model_columns: int, columns: int | None = None) -> Layout:
     """This process's place among those that torchrun started: a (data, column) mesh over NCCL or gloo."""
     local_rank, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     cuda = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
@@ -62,32 +89,36 @@ def join(model_columns: int) -> Layout:
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
-    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
-    replicas, columns = divide(dist.get_world_size(), model_columns)
+    limit = timedelta(seconds=hang_seconds())
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=limit, device_id=device if cuda else None)
+    replicas, columns = divide(dist.get_world_size(), model_columns, columns)
     mesh = init_device_mesh(device.type, (replicas, columns), mesh_dim_names=("data", "column"))
     replica, column = mesh.get_coordinate()
-    return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"))
+    patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+    return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"), patient)
 
 
 class _Gather(torch.autograd.Function):
     """The maps of all columns from each column's own, along dimension 1."""
 
     @staticmethod
-    def forward(ctx, own: Tensor, layout: Layout, read_whole: bool) -> Tensor:
-        ctx.layout, ctx.read_whole = layout, read_whole
+    def forward(ctx, own: Tensor, exchange: "Exchange") -> Tensor:
+        ctx.exchange, layout = exchange, exchange.layout
         parts = [torch.empty_like(own) for _ in range(layout.columns)]
-        dist.all_gather(parts, own.contiguous(), group=layout.column_group)
+        with exchange.counted(own):
+            dist.all_gather(parts, own.contiguous(), group=layout.column_group)
         return torch.cat(parts, dim=1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        layout = ctx.layout
+        exchange, layout = ctx.exchange, ctx.exchange.layout
         parts = [part.contiguous() for part in grad.chunk(layout.columns, dim=1)]
-        if ctx.read_whole:  # each column computed all that reads these maps, so its own gradient is the whole one
-            return parts[layout.column], None, None
+        if exchange.read_whole:  # each column computed all that reads these maps: its own gradient is the whole one
+            return parts[layout.column], None
         received = [torch.empty_like(part) for part in parts]
-        dist.all_to_all(received, parts, group=layout.column_group)
-        return torch.stack(received).sum(0), None, None
+        with exchange.counted(parts[0]):
+            dist.all_to_all(received, parts, group=layout.column_group)
+        return torch.stack(received).sum(0), None
 
 
 class Exchange(nn.Module):
@@ -100,30 +131,61 @@ class Exchange(nn.Module):
     def __init__(self, layout: Layout, read_whole: bool):
         super().__init__()
         self.layout, self.read_whole = layout, read_whole
+        self.sent_bytes, self.seconds = 0, 0.0  # by this column, since the start
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Gather.apply(x, self.layout, self.read_whole)
+        return _Gather.apply(x, self)
+
+    @contextmanager
+    def counted(self, sent: Tensor) -> Iterator[None]:
+        """Counts what goes to each other column, and the time, in which a column also waits for a slower one."""
+        began = time.perf_counter()
+        yield
+        if not self.training:  # validation is no step
+            return
+        self.seconds += time.perf_counter() - began
+        self.sent_bytes += sent.numel() * sent.element_size() * (self.layout.columns - 1)
 
 
-def build(model: str, model_args: dict, num_classes: int, seed: int, layout: Layout) -> nn.Module:
-    """The part of a network that lives in this process, on its device.
+def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
+    """The part of a recipe's network that lives in this process, on its device.
 
     The weights are drawn for the whole network first, so that every layout starts from the same ones.
     """
-    torch.manual_seed(seed)
-    try:
-        whole = timm.create_model(model, num_classes=num_classes, **model_args)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"model {model} with {model_args}: {error}; see `alexzoo models`", exit_code=2) from error
+    torch.manual_seed(recipe.seed)
+    whole = create_model(recipe, num_classes=num_classes)
+    if recipe.start_from:
+        start_from(whole, Path(recipe.start_from), recipe.start_layers)
     if layout.columns == 1:
         return whole.to(layout.device)
     with torch.device("meta"):
-        part = timm.create_model(model, num_classes=num_classes, local_columns=1, **model_args)
+        part = create_model(recipe, num_classes=num_classes, local_columns=1)
     part.load_state_dict(split(whole.state_dict(), layout), assign=True)
     for name, _ in list(part.named_children()):
         if name.startswith("exchange_"):
             setattr(part, name, Exchange(layout, read_whole=name == "exchange_fc8"))
     return part.to(layout.device)
+
+
+def create_model(recipe: Recipe, **args) -> nn.Module:
+    """The recipe's network; UserError where timm has none of that name, or it does not take these arguments."""
+    try:
+        return timm.create_model(recipe.model, **recipe.model_args, **args)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"model {recipe.model} with {recipe.model_args}: {error}; see `alexzoo models`", 2) from error
+
+
+def start_from(model: nn.Module, path: Path, layers: list[str]) -> None:
+    """Takes the weights of `layers`, or of all, from a .safetensors file; the others stay as they were drawn."""
+    weights = load_tensors(path)
+    own = model.state_dict()
+    wanted = [name for name in own if not layers or name.partition(".")[0] in layers]
+    unknown = set(layers) - {name.partition(".")[0] for name in own}
+    wrong = [name for name in wanted if name not in weights or weights[name].shape != own[name].shape]
+    if unknown or wrong:
+        what = ", ".join([*sorted(unknown), *wrong])
+        raise UserError(f"{path}: does not give this network its start in {what}; name other start_layers")
+    model.load_state_dict({**own, **{name: weights[name] for name in wanted}})
 
 
 def split(whole: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:

@@ -1,5 +1,7 @@
 """The training loop: recipe and prepared images in, checkpoints and final weights out (section 5)."""
 
+import faulthandler
+import json
 import math
 import signal
 import time
@@ -18,11 +20,13 @@ from alexnet_zoo.data.augment import Crops, centre_crop, draw_crops, to_input
 from alexnet_zoo.data.dataset import Dataset, Prepared
 from alexnet_zoo.data.loader import Batch, Prefetch, generator, seed_of
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sync
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from alexnet_zoo.train.columns import Layout
-from alexnet_zoo.train.optim import PaperSGD, Schedule
+from alexnet_zoo.train.columns import Layout, hang_seconds
+from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
+from alexnet_zoo.train.profile import StepTimes, gather_records, profile_table
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.run import append_metrics, append_summary, forget_after
 
@@ -52,32 +56,42 @@ class Training:
         self.recipe, self.prepared, self.run, self.layout = recipe, prepared, run, layout
         self.train_split, self.eval_split = prepared.split(recipe.train_split), prepared.split(recipe.eval_split)
         check_fits(recipe, prepared, self.train_split, layout)
-        num_classes = len(prepared.classes)
-        self.model = columns.build(recipe.model, recipe.model_args, num_classes, recipe.seed, layout)
-        self.optimizer = PaperSGD(self.model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
-        self.schedule = Schedule(recipe)
+        self.steps = len(self.train_split) // recipe.batch_size  # an epoch leaves out what does not fill a batch
+        self.total_steps = round(recipe.epochs * self.steps)
+        self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
+        self.model = columns.build(recipe, len(prepared.classes), layout).to(self.dtype)
+        self.optimizer = PaperSGD(parameter_groups(self.model, recipe), recipe.lr, recipe.momentum)
+        self.schedule = Schedule(recipe, self.steps)
+        self.lr = recipe.lr  # of the last step
         self.mean = torch.from_numpy(prepared.mean).to(layout.device)
         self.done = Done()
-        self.steps = len(self.train_split) // recipe.batch_size  # an epoch leaves out what does not fill a batch
         self.stop_asked = False
+        self.times = StepTimes(layout)
         self.saved_at = time.monotonic()
+
+    @property
+    def step(self) -> int:
+        """Steps done since the run began."""
+        return self.done.epoch * self.steps + self.done.step
 
     # One step
 
     def train_step(self, batch: Batch) -> Tensor:
         """Forward, backward, update; returns what all processes agree on: loss, wrong, stop and save, summed."""
         recipe, layout = self.recipe, self.layout
-        step = self.done.epoch * self.steps + self.done.step
-        torch.manual_seed(seed_of(recipe.seed, DROPOUT, step, layout.column, layout.replica))
+        watch_for_hanging()
+        torch.manual_seed(seed_of(recipe.seed, DROPOUT, self.step, layout.column, layout.replica))
         inputs, labels = self.to_device(batch)
-        logits = self.model(inputs)
-        loss = F.cross_entropy(logits, labels, reduction="sum") / recipe.batch_size
+        with torch.autocast(layout.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = self.model(inputs)
+        loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
         loss.backward()
-        columns.sum_gradients(self.model, layout)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        with self.times.measured("replicas"):
+            columns.sum_gradients(self.model, layout)
+        with self.times.measured("optimiser"):
+            self.lr = self.schedule.apply(self.optimizer, self.step / self.steps)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         wrong = (logits.detach().argmax(1) != labels).sum()
         return self.agree(loss.detach() * recipe.batch_size, wrong)
 
@@ -85,7 +99,7 @@ class Training:
         device = self.layout.device
         pixels = batch.pixels.to(device, non_blocking=True)
         inputs = to_input(pixels, batch.crops.to(device), self.mean, self.recipe.input_scale)
-        return inputs, batch.labels.to(device, non_blocking=True)
+        return inputs.to(self.dtype), batch.labels.to(device, non_blocking=True)
 
     def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
         """(loss, wrong, stop, save) over the global batch: no process may stop or save alone."""
@@ -105,8 +119,9 @@ class Training:
         began, images_before = time.monotonic(), self.done.images
         loader = Prefetch(self.train_split, self.recipe.crop_size, self.plan_epoch())
         for batch in loader:
-            stats = self.train_step(batch)
-            loss, wrong, stop, save = stats.tolist()
+            with self.times.measured("step"):
+                stats = self.train_step(batch)
+                loss, wrong, stop, save = stats.tolist()
             self.count(loss, wrong)
             if self.layout.first:
                 self.record(loss, wrong, loader.waited / (time.monotonic() - began))
@@ -117,13 +132,14 @@ class Training:
                 raise Interrupted(f"stopped at epoch {self.done.epoch + 1}, step {self.done.step} of {self.steps}", 130)
         self.images_per_s = (self.done.images - images_before) / (time.monotonic() - began)
         self.data_wait = loader.waited / (time.monotonic() - began)
+        self.times.seconds["data wait"] += loader.waited
 
     def plan_epoch(self) -> Iterator[tuple[np.ndarray, Crops]]:
         """This replica's part of each batch that is left in the epoch: indices into the split, and their crops."""
         recipe, epoch = self.recipe, self.done.epoch
         order = torch.randperm(len(self.train_split), generator=generator(recipe.seed, ORDER, epoch)).numpy()
         mine = slice(self.layout.replica, None, self.layout.replicas)
-        for step in range(self.done.step, self.steps):
+        for step in range(self.done.step, min(self.steps, self.total_steps - epoch * self.steps)):
             crops = draw_crops(
                 generator(recipe.seed, CROPS, epoch, step),
                 recipe.batch_size,
@@ -131,18 +147,16 @@ class Training:
                 recipe.crop_size,
                 recipe.random_crop,
                 recipe.mirror,
-                recipe.colour,
+                self.schedule.colour(epoch + step / self.steps),
                 self.prepared.eigenvalues,
                 self.prepared.eigenvectors,
-            )
+            ).in_chunks(recipe.crop_chunk)
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size][mine], crops[mine]
 
     def count(self, loss: float, wrong: float) -> None:
-        step = self.done.epoch * self.steps + self.done.step + 1
         if not math.isfinite(loss):
-            raise UserError(
-                f"{self.run}: the loss is {loss} at step {step}; the last checkpoint is good, lower the rate"
-            )
+            problem = f"the loss is {loss} at step {self.step + 1}"
+            raise UserError(f"{self.run}: {problem}; the last checkpoint is good, lower the rate")
         self.done.step += 1
         self.done.images += self.recipe.batch_size
         self.done.loss += loss
@@ -151,21 +165,21 @@ class Training:
     def shown(self) -> dict[str, str]:
         done = self.done
         return {
-            "epoch": f"{done.epoch + 1}/{self.recipe.epochs}",
+            "epoch": f"{done.epoch + 1}/{self.recipe.epochs:g}",
             "loss": f"{done.loss / done.images:.3f}",
             "err": f"{100 * done.wrong / done.images:.1f}%",
         }
 
     def record(self, loss: float, wrong: float, data_wait: float) -> None:
         """A line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
-        step, batch = self.done.epoch * self.steps + self.done.step, self.recipe.batch_size
+        step, batch = self.step, self.recipe.batch_size
         if step % STEPS_A_LINE == 0 or step < STEPS_A_LINE:
             row = {"step": step, "epoch": self.done.epoch + 1, "loss": loss / batch, "err": 100 * wrong / batch}
-            append_metrics(self.run, {**row, "lr": self.schedule.lr, "data_wait": round(data_wait, 4)})
+            append_metrics(self.run, {**row, "lr": self.lr, "data_wait": round(data_wait, 4)})
 
     def end_epoch(self) -> None:
         """Validation, its consequence for the rate, the epoch's line, a checkpoint."""
-        lr, done = self.schedule.lr, self.done
+        done = self.done
         eval_loss, eval_top1, eval_top5 = self.validate()
         row = {
             "epoch": done.epoch + 1,
@@ -173,13 +187,15 @@ class Training:
             "eval_loss": eval_loss,
             "eval_top1": eval_top1,
             "eval_top5": eval_top5,
-            "lr": lr,
+            "lr": self.lr,
             "train_top1": 100 - 100 * done.wrong / done.images,
             "images_per_s": round(self.images_per_s, 1),
             "data_wait": round(self.data_wait, 4),
         }
         if self.layout.first:
             append_summary(self.run, row)
+        if self.layout.replica == 0 and 100 - eval_top1 < self.schedule.best_err:
+            self.save_weights("best.safetensors")
         self.schedule.end_epoch(done.epoch + 1, 100 - eval_top1)
         self.done = Done(epoch=done.epoch + 1)
         self.save()
@@ -187,6 +203,7 @@ class Training:
     @torch.no_grad()
     def validate(self) -> tuple[float, float, float]:
         """Loss, and top-1 and top-5 in percent, of the centre crop over the evaluation split."""
+        faulthandler.cancel_dump_traceback_later()
         recipe, layout, split = self.recipe, self.layout, self.eval_split
         mine = np.arange(layout.replica, len(split), layout.replicas)
         parts = [mine[i : i + recipe.batch_size] for i in range(0, len(mine), recipe.batch_size)]
@@ -207,20 +224,29 @@ class Training:
     # The whole run
 
     def fit(self) -> None:
-        recipe, images = self.recipe, self.steps * self.recipe.batch_size
-        total, before = recipe.epochs * images, self.done.epoch * images + self.done.images
-        with progress_of(self.layout, total, f"training {recipe.name}", before) as progress:
-            while self.done.epoch < recipe.epochs:
+        images, done = self.total_steps * self.recipe.batch_size, self.step * self.recipe.batch_size
+        with progress_of(self.layout, images, f"training {self.recipe.name}", done) as progress:
+            while self.step < self.total_steps or self.done.step:
                 self.train_epoch(progress)
                 self.end_epoch()
-        weights = columns.merge(self.model.state_dict(), self.layout) if self.layout.replica == 0 else None
+        faulthandler.cancel_dump_traceback_later()
+        self.model.float()
+        if self.layout.replica == 0:
+            self.save_weights("model.safetensors")
+        self.layout.wait_for_all()
+
+    def save_weights(self, name: str) -> None:
+        """The network's weights, canonical, as a file of the run; by the first process, all of replica 0 take part."""
+        weights = columns.merge(self.model.state_dict(), self.layout)
         if weights is not None:
-            partial = self.run / ".partial-model.safetensors"
+            partial = self.run / f".partial-{name}"
             save_file(weights, partial, metadata={"format": "pt"})
-            partial.rename(self.run / "model.safetensors")
+            sync(partial)
+            partial.rename(self.run / name)
 
     def save(self) -> None:
-        """A checkpoint, written by the first process from the first replica's columns."""
+        """A checkpoint, written by the first process from the first replica's columns; all wait for it."""
+        faulthandler.cancel_dump_traceback_later()
         if self.layout.replica == 0:
             parameters = dict(self.model.named_parameters())
             velocities = {name: self.optimizer.state[w]["velocity"] for name, w in parameters.items()}
@@ -228,10 +254,9 @@ class Training:
             velocities = columns.merge(velocities, self.layout)
             if self.layout.first:
                 state = {"done": asdict(self.done), "schedule": self.schedule.state_dict()}
-                step = self.done.epoch * self.steps + self.done.step
-                save_checkpoint(
-                    self.run / "checkpoints", step, weights, velocities, state, self.recipe.keep_checkpoints
-                )
+                keep = self.recipe.keep_checkpoints
+                save_checkpoint(self.run / "checkpoints", self.step, weights, velocities, state, keep)
+        self.layout.wait_for_all()
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
@@ -251,11 +276,14 @@ class Training:
             ) from error
         self.done = Done(**state["done"])
         self.schedule.load_state_dict(state["schedule"])
+        self.lr = self.schedule.apply(self.optimizer, max(self.step - 1, 0) / self.steps)
         if self.layout.first:
-            forget_after(self.run, self.done.epoch, self.done.epoch * self.steps + self.done.step)
+            forget_after(self.run, self.done.epoch, self.step)
 
 
-def train(recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False) -> None:
+def train(
+    recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False, profile: bool = False
+) -> None:
     """Trains `recipe` on prepared images into the folder `run`, or continues there; ends with run/model.safetensors.
 
     SIGINT and SIGTERM end it after the step under way with a checkpoint and Interrupted (exit code 130).
@@ -272,8 +300,19 @@ def train(recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume:
     try:
         training.fit()
     finally:
+        faulthandler.cancel_dump_traceback_later()
         for number, handler in previous.items():
             signal.signal(number, handler)
+    records = gather_records(training.model, training.times, layout)
+    if layout.first:
+        (run / "devices.json").write_text(json.dumps(records, indent=1))
+        if profile:
+            print(profile_table(records), flush=True)
+
+
+def watch_for_hanging() -> None:
+    """Shows where a process stands that has not begun another step for so long that the others give it up."""
+    faulthandler.dump_traceback_later(hang_seconds())
 
 
 def check_fits(recipe: Recipe, prepared: Prepared, split: Dataset, layout: Layout) -> None:
