@@ -110,6 +110,7 @@ class AlexNet(TimmModel):
 
     num_feature_layers: torch.jit.Final[int]
     num_layers: torch.jit.Final[int]
+    order: torch.jit.Final[str]  # torch.jit takes networks that differ in nothing else for the same, and runs the first
 
     def __init__(
         self,
@@ -184,7 +185,7 @@ class AlexNet(TimmModel):
         self._add_exchange("fc8")
         self.head_hidden_size = width * columns
         self.add_module("fc8", self._classifier(num_classes, **dd))
-        self.num_layers = len(self)
+        self.num_layers, self.order = len(self), " ".join(self._modules)
         self.init_weights()
 
     def _width(self, width: int) -> int:
