@@ -92,17 +92,37 @@ def recipes() -> None:
         print(f"{recipe.name:24} {recipe.data:14} {first}")
 
 
-@app.command(epilog="Example: alexzoo prepare photographs/ prepared/")
+@app.command(epilog="Example: alexzoo prepare photographs/ prepared/ && alexzoo prepare --check prepared/")
 def prepare(
-    source: Annotated[Path, typer.Argument(help="A tree train/CLASS/*.JPEG and val/CLASS/*.JPEG, or CLASS/*.JPEG.")],
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    source: Annotated[
+        Optional[str],
+        typer.Argument(
+            help="A folder of class folders, or of the archives of ILSVRC-2010, ILSVRC-2012, ImageNet Fall 2009 or 2011, "
+            "CIFAR-10, as distributed; a .tar; or hfds/NAME, wds/FOLDER."
+        ),
+    ] = None,
+    out: Annotated[Optional[Path], typer.Argument(help="The folder to write.")] = None,
+    encoding: Annotated[str, typer.Option(help="npy: pixels; jpeg: a tenth of the disk, decoded at each use.")] = "npy",
+    split: Annotated[Optional[list[str]], typer.Option(help="Only this one of train, val, test; repeatable.")] = None,
+    val_fraction: Annotated[float, typer.Option(help="What becomes val of a source without a split.")] = 0.1,
+    check: Annotated[
+        Optional[Path], typer.Option("--check", help="Only verify this prepared folder, and say what it is.")
+    ] = None,
     image_size: Annotated[int, typer.Option(help="Side of the prepared images, in pixels.")] = 256,
     workers: Annotated[Optional[int], typer.Option(help="Processes; as many as there are cores if not said.")] = None,
 ) -> None:
     """Photographs to 256x256 arrays, once: the shorter side scaled, the centre cut out (section 2)."""
+    from alexnet_zoo.data.dataset import describe, verify
     from alexnet_zoo.data.prepare import prepare as prepare_photographs
 
-    prepared = prepare_photographs(source, out, image_size, workers)
+    if check is not None:
+        for line in describe(verify(check)):
+            print(line)
+        return
+    if source is None or out is None:
+        raise UserError("prepare: name a source of photographs and a folder to write, or --check FOLDER", exit_code=2)
+    splits = tuple(split) if split else None
+    prepared = prepare_photographs(source, out, image_size, workers, val_fraction, encoding=encoding, splits=splits)
     print(f"{prepared.folder}: {describe_data(prepared)}")
 
 

@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.data.dataset import Prepared, open_prepared
 from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.named import is_dataset_name
 from alexnet_zoo.data.prepare import prepare
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
@@ -85,7 +86,7 @@ def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
         raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
     if (data / "prepared.json").exists():
         return open_prepared(data)
-    source = data.resolve()
+    source = data if is_dataset_name(data) else data.resolve()
     key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
     folder = cache / f"{source.name}-{recipe.image_size}-{key}"
     say(f"{data}: photographs, prepared in {folder}")

@@ -2,21 +2,22 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import numpy as np
 
 from alexnet_zoo.progress import Progress
 
 
-def moments(shards: list[Path], threads: int) -> tuple[np.ndarray, np.ndarray]:
+def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean image, float32 (S, S, 3) in 0..255, and covariance of RGB, float64 (3, 3) of pixels in [0, 1].
+
+    Args: shards, arrays uint8 (n, S, S, 3) or what shards.py opens.
 
     Every sum is a whole number that its type holds exactly, so neither the order of the shards nor the number of
     threads nor an interruption changes a bit of the result.
     """
     images, total, products = 0, 0, 0
-    counts = [np.load(shard, mmap_mode="r").shape[0] for shard in shards]
+    counts = [len(shard) for shard in shards]
     with Progress(sum(counts), "mean and colour") as progress, ThreadPoolExecutor(threads) as pool:
         for count, (pixel_sum, product_sum) in zip(counts, pool.map(_sums, shards), strict=True):
             images, total, products = images + count, total + pixel_sum, products + product_sum
@@ -28,9 +29,8 @@ def moments(shards: list[Path], threads: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, covariance / 255**2
 
 
-def _sums(shard: Path) -> tuple[np.ndarray, np.ndarray]:
+def _sums(images) -> tuple[np.ndarray, np.ndarray]:
     """Of one shard: the sum of its images, int64 (S, S, 3), and of r*r, r*g ... over all its pixels, int64 (3, 3)."""
-    images = np.load(shard, mmap_mode="r")
     pixel_sum = np.zeros(images.shape[1:], np.int64)
     products = np.zeros((3, 3), np.int64)
     for image in images:  # one at a time stays in the cache
