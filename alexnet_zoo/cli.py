@@ -97,7 +97,7 @@ def prepare(
     source: Annotated[
         Optional[str],
         typer.Argument(
-            help="A folder of class folders, or of the archives of ILSVRC-2010, ILSVRC-2012, ImageNet Fall 2009 or 2011, "
+            help="A folder of class folders, or of the archives of ILSVRC-2010 or 2012, ImageNet Fall 2009 or 2011, "
             "CIFAR-10, as distributed; a .tar; or hfds/NAME, wds/FOLDER."
         ),
     ] = None,
