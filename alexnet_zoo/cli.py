@@ -137,12 +137,16 @@ def reproduce(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, or the recipe's last one.")
     ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost here.")] = False,
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
     from alexnet_zoo import pipeline
 
-    pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [])
+    if dry_run:
+        print(pipeline.dry_run(recipe, data, gpus, set_ or []))
+    else:
+        pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [])
 
 
 @app.command(epilog="Example: alexzoo export runs/digits --out digits.onnx")
@@ -182,14 +186,21 @@ def evaluate(
 
 @app.command(epilog="Example: alexzoo report runs/digits --out report")
 def report(
-    sources: Annotated[list[Path], typer.Argument(help="Runs' folders or results.csv files.")],
+    sources: Annotated[Optional[list[Path]], typer.Argument(help="Runs' folders or results.csv files.")] = None,
     out: Annotated[Path, typer.Option(help="The folder to write.")] = Path("report"),
+    predictions: Annotated[
+        bool, typer.Option("--predictions", help="Figure 4 too, for which the networks are run.")
+    ] = False,
+    check: Annotated[Optional[Path], typer.Option(help="A published report, to hold against its own results.")] = None,
 ) -> None:
-    """The paper's tables with measured figures beside the published ones."""
-    from alexnet_zoo.report import write_report
+    """The paper's tables and figures with measured figures beside the published ones."""
+    from alexnet_zoo import report as room
 
-    for path in write_report(sources, out):
-        print(path)
+    if check is not None:
+        print(f"{check}: {len(room.check(check))} tables are what its results give")
+    else:
+        for path in room.write_report(sources or [], out, predictions):
+            print(path)
 
 
 @app.command(epilog="Example: alexzoo benchmark training --batch-size 64")

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import timm
+import tomli_w
 from safetensors import SafetensorError, safe_open
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
@@ -22,6 +23,7 @@ from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.evaluate import Preprocessing
 from alexnet_zoo.report import write_report
 from alexnet_zoo.train import launch
+from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.loop import Interrupted
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 from alexnet_zoo.train.run import load_weights, new_run_folder, newest_run_folder, only_one, open_run, start_run
@@ -31,31 +33,92 @@ RUNS = Path("runs")
 
 def reproduce(
     name: str | None, data: Path | None, gpus: int, out: Path | None, resume: bool, overrides: list[str]
-) -> None:
-    """Photographs -> prepared images -> weights -> ONNX -> errors -> tables, in one run's folder."""
+) -> list[dict]:
+    """Photographs -> prepared images -> weights -> ONNX -> errors -> tables, in one run's folder.
+
+    Returns the run's rows of results.csv: ten crops, centre crop.
+    """
     recipe, run = choose_run(name, out, resume, overrides)
     say(f"recipe {recipe.name}: {launch.describe(recipe, gpus)}; run folder {run}")
     with only_one(run):
         prepared = find_data(recipe, data, run)
         start_run(run, recipe, prepared, gpus)
-        try:
-            launch.run_training(recipe, prepared.folder, run, gpus, resume)
-        except Interrupted as error:
-            raise Interrupted(
-                f"{error}; continue with: alexzoo reproduce --resume --out {run}", error.exit_code
-            ) from error
-        export(str(run), None, None, None)
-        results = run / "results.csv"
-        results.unlink(missing_ok=True)
+        if recipe.members:
+            files = train_members(recipe, prepared, run, gpus, overrides)
+        else:
+            files = [train_one(recipe, prepared, run, gpus, resume)]
         split = prepared.split(recipe.test_split)
-        rows = [onnx_evaluate.evaluate([run / "model.onnx"], split, views) for views in (10, 1)]
-        onnx_evaluate.append_results(results, rows)
+        rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in (10, 1)]
+        (run / "results.csv").unlink(missing_ok=True)
+        onnx_evaluate.append_results(run / "results.csv", rows)
         write_report([run], run / "report")
     for row in rows:
         print(describe_row(row))
-    print(
-        f"weights {run}/model.safetensors, network {run}/model.onnx, figures {results}, tables {run}/report/report.md"
+    print(f"networks {', '.join(map(str, files))}; figures {run}/results.csv; tables {run}/report/report.md")
+    return rows
+
+
+def train_one(recipe: Recipe, prepared: Prepared, run: Path, gpus: int, resume: bool) -> Path:
+    """Trains a recipe in its run's folder, or goes on there, and exports the network; returns the ONNX file."""
+    try:
+        launch.run_training(with_start(recipe), prepared.folder, run, gpus, resume)
+    except Interrupted as error:
+        again = f"continue with: alexzoo reproduce --resume --out {run}"
+        raise Interrupted(f"{error}; {again}", error.exit_code) from error
+    return export(str(run), None, None, None)[0]
+
+
+def train_members(recipe: Recipe, prepared: Prepared, run: Path, gpus: int, overrides: list[str]) -> list[Path]:
+    """Trains the members of an ensemble, each a run of its own in run/member-N; takes those that are finished."""
+    files = []
+    for number, member in enumerate(recipe.members, start=1):
+        folder = run / f"member-{number}"
+        if not (folder / "results.csv").exists():
+            begun = (folder / "recipe.toml").exists()
+            own = [] if begun else [*overrides, f"seed={member.seed}"]
+            reproduce(member.recipe, prepared.folder, gpus, folder, begun, own)
+        files.append(folder / "model.onnx")
+    return files
+
+
+def with_start(recipe: Recipe) -> Recipe:
+    """The recipe with the file of weights that it starts from in place of the run or the recipe that wrote it."""
+    if not recipe.start_from or recipe.start_from.endswith(".safetensors"):
+        return recipe
+    run = Path(recipe.start_from)
+    if not run.is_dir():
+        try:
+            run = newest_run_folder(RUNS, recipe.start_from)
+        except UserError as error:
+            first = f"run first: alexzoo reproduce {recipe.start_from}, or --set start_from=RUN"
+            raise UserError(
+                f"recipe {recipe.name} starts from {recipe.start_from}, of which there is no run; {first}"
+            ) from error
+    return recipe.model_copy(update={"start_from": str(run / "model.safetensors")})
+
+
+def dry_run(name: str | None, data: Path | None, gpus: int, overrides: list[str]) -> str:
+    """What `reproduce` would do: the resolved recipe, its steps, and what it costs on this machine."""
+    recipe = load_recipe(name or "digits", overrides)
+    prepared = find_data(recipe, data, Path())
+    images = len(prepared.split(recipe.train_split))
+    cost = estimate(recipe, images, len(prepared.classes)) if not recipe.members else None
+    lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True)), f"# {launch.describe(recipe, gpus)}"]
+    lines.append(
+        f"# {images:,} training images from {prepared.folder}, {folder_bytes(prepared.folder) / 1e9:.2f} GB on disk"
     )
+    if cost is None:
+        return "\n".join([*lines, f"# {len(recipe.members)} members; --dry-run of one of their recipes says its cost"])
+    lines.append(
+        f"# {cost['steps']:,} steps of {cost['step_seconds']:.2f} s in one process here: {cost['hours']:.1f} hours"
+    )
+    memory, checkpoint = cost["memory_bytes"] / 2**30, cost["checkpoint_bytes"] / 2**30
+    lines.append(f"# {memory:.2f} GiB of memory in one process; {checkpoint:.2f} GiB on disk for a checkpoint")
+    return "\n".join(lines)
+
+
+def folder_bytes(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.iterdir())
 
 
 def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list[str]) -> tuple[Recipe, Path]:

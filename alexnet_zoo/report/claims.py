@@ -28,14 +28,14 @@ Effect = tuple[Figure, str]  # the figure, and how it was measured
 def claims_table(paper: Paper, results: Results) -> Table:
     """One line for each claim, error measure and pair of runs."""
     columns = [
-        Column("claim", "Claim", wide=True),
-        Column("section", "Section"),
-        Column("quantity", "Quantity"),
-        Column("published", "Published", numeric=True),
+        Column("claim", "Claim", width=0.24),
+        Column("section", "Section", width=0.08),
+        Column("quantity", "Quantity", width=0.14),
+        Column("published", "Published", numeric=True, width=0.12),
         Column("authors", "Authors' own run", numeric=True),
         Column("measured", "Measured", numeric=True, interval=True),
         Column("verdict", "Verdict"),
-        Column("measured_on", "Measured on, or the command that measures it", wide=True),
+        Column("measured_on", "Measured on, or the command that measures it", aside=True),
     ]
     rows = [line for claim in paper.claim for line in _lines(paper, claim, results)]
     return Table("claims", "The paper's other claims", columns, rows, [VERDICTS, PAIRS])
@@ -173,8 +173,10 @@ def _data_wait(run: Run) -> Figure | None:
 
 def _colour(run: Run) -> Figure | None:
     """The columns' colour indices; as a number, how far they are apart where that is more than chance."""
+    if run.weights is None:
+        return None
     columns = network_of(run).columns
-    if run.weights is None or columns < 2:
+    if columns < 2:
         return None
     found = selectivity(load_kernels(run.weights), columns)
     apart = max(found.columns) - min(found.columns) if found.specialised else 0.0

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 from dataclasses import dataclass, field
 
 from markupsafe import Markup, escape
@@ -42,7 +43,8 @@ class Column:
     title: str
     numeric: bool = False
     interval: bool = False  # the CSV has KEY_low and KEY_high too
-    wide: bool = False  # wraps in LaTeX
+    width: float = 0.0  # in LaTeX, wraps at this part of the line; not for the last column
+    aside: bool = False  # no column in LaTeX
 
 
 @dataclass(frozen=True)
@@ -108,32 +110,65 @@ _LATEX = {c: "\\" + c for c in "&%$#_{}"} | {
 
 
 def _latex_text(text: str) -> str:
-    return "".join(_LATEX.get(character, character) for character in text)
+    parts = ("".join(_LATEX.get(character, character) for character in part) for part in text.split("--"))
+    return "-{}-".join(parts)  # the two dashes of an option, not one long dash
 
 
-def _latex_cell(cell: Cell) -> str:
-    if isinstance(cell, Code):
-        return r"\texttt{" + _latex_text(cell).replace("-", "{-}") + "}"  # keeps -- two dashes
+def _latex_cell(cell: Cell, column: Column) -> str:
+    if column.width:
+        return r"\raggedright " + _latex_text(DASH if cell is None else str(cell))
+    if isinstance(cell, Figure) and cell.low is not None:  # the interval below the figure, for width
+        figure, interval = str(cell).split(" [")
+        return _latex_stack("r", _latex_text(figure), "{}[" + _latex_text(interval))
     text = "--" if cell is None else _latex_text(str(cell))
     return "{}" + text if text.startswith("[") else text  # right after \\, a bracket would be read as a length
 
 
+def _latex_head(column: Column) -> str:
+    """A column's title, its last word on a line of its own."""
+    first, _, last = column.title.rpartition(" ")
+    side = "r" if column.numeric else "l"
+    return _latex_stack(side, _latex_text(first), _latex_text(last)) if first else _latex_text(last)
+
+
+def _latex_stack(side: str, upper: str, lower: str) -> str:
+    """Two lines in one cell, the upper one level with the row."""
+    return rf"\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{upper}\\{lower}\end{{tabular}}"
+
+
 def to_latex(table: Table) -> str:
-    """A table float. The document needs \\usepackage{booktabs}."""
-    kinds = "".join("p{0.3\\linewidth}" if c.wide else "r" if c.numeric else "l" for c in table.columns)
+    """A table float, as wide as a page. The document needs \\usepackage{booktabs}.
+
+    The columns marked aside have no room there: how a row was measured is a note, the commands that would measure the
+    others are comments.
+    """
+    shown = [number for number, column in enumerate(table.columns) if not column.aside]
+    commands, notes = [], list(table.notes)
+    for row in table.rows:
+        asides = [cell for cell, column in zip(row, table.columns, strict=True) if column.aside and cell is not None]
+        commands += [f"% {row[0]}: {cell}" for cell in asides if isinstance(cell, Code)]
+        said = [str(cell) for cell in asides if not isinstance(cell, Code)]
+        notes += [f"{row[0]}: {', '.join(said)}."] if said else []
+    columns = [table.columns[number] for number in shown]
+    rows = [[_latex_cell(row[number], table.columns[number]) for number in shown] for row in table.rows]
+    kinds = "".join(f"p{{{c.width}\\linewidth}}" if c.width else "r" if c.numeric else "l" for c in columns)
+    # LaTeX numbers its tables itself.
+    caption = re.sub(r"^Table (\d)\. ", r"Table \1 of the paper: ", table.title)
     lines = [
         r"% needs \usepackage{booktabs}",
+        *dict.fromkeys(commands),
         r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{_latex_text(table.title)}}}",
+        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
+        rf"\caption{{{_latex_text(caption)}}}",
         rf"\begin{{tabular}}{{{kinds}}}",
         r"\toprule",
-        " & ".join(_latex_text(column.title) for column in table.columns) + r" \\",
+        " & ".join(map(_latex_head, columns)) + r" \\",
         r"\midrule",
-        *(" & ".join(map(_latex_cell, row)) + r" \\" for row in table.rows),
+        *(" & ".join(cells) + r" \\" for cells in rows),
         r"\bottomrule",
         r"\end{tabular}",
-        *(r"\par\smallskip " + _latex_text(note) for note in table.notes),
+        r"\par\raggedright",
+        *(r"\smallskip " + _latex_text(note) + r"\par" for note in dict.fromkeys(notes)),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

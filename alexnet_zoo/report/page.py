@@ -4,6 +4,7 @@ import base64
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
@@ -38,6 +39,7 @@ def shown(run: Run) -> Shown:
     return Shown(run.name, run.recipe_name, overridden, from_paper, again, flat)
 
 
+@cache
 def _environment(autoescape: bool) -> Environment:
     loader = FileSystemLoader(folder_of("reports") / "templates")
     # keep_trailing_newline and the two trims: what a template's author sees is what comes out

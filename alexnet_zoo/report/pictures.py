@@ -1,5 +1,6 @@
 """All figures of a report, drawn once as PNG and SVG."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,14 +48,13 @@ def draw(paper: Paper, results: Results, predictions: bool = False) -> list[Pict
     What cannot be drawn (data moved away, weights damaged) is named in results.problems.
     """
     pictures = [_challenge(paper, results), *_figure1(paper, results)]
-    if not results.runs:
-        pictures.append(_figure2(None))
-    for run in results.runs[:DRAWN]:
-        for draw_run in (_diagram, _curves, _figure3, *([_figure4] if predictions else [])):
-            try:
-                pictures += draw_run(run)
-            except UserError as error:
-                results.problems.append(str(error))
+    kinds = [_curves, _figure3, *([_figure4] if predictions else [])]
+    tasks = [(_figure2, run) for run in _one_for_each_network(results.runs[:DRAWN])]
+    for draw_run, run in [*tasks, *itertools.product(kinds, results.runs[:DRAWN])]:
+        try:
+            pictures += draw_run(run)
+        except UserError as error:
+            results.problems.append(str(error))
     if len(results.runs) > DRAWN:
         results.problems.append(f"figures of runs: only of the first {DRAWN} of {len(results.runs)}; name fewer runs")
     return pictures
@@ -80,8 +80,16 @@ def _figure1(paper: Paper, results: Results) -> Iterator[Picture]:
         yield _drawn(figure, "figure1", "Figure 1: ReLU against tanh", caption, alt)
 
 
-def _figure2(run: Run | None) -> Picture:
-    """The network of a run; the paper's where there is no run."""
+def _one_for_each_network(runs: list[Run]) -> list[Run | None]:
+    """The first run of each network; None, which stands for the paper's, where there is no run."""
+    networks: dict[str, Run] = {}
+    for run in runs:
+        described = [run.recipe.get("model"), run.recipe.get("model_args"), len(run.data.get("classes", []))]
+        networks.setdefault(repr(described), run)
+    return list(networks.values()) or [None]
+
+
+def _figure2(run: Run | None) -> Iterator[Picture]:
     recipe = run.recipe if run else {}
     name, size = recipe.get("model", "alexnet_krizhevsky"), recipe.get("model_args", {}).get("img_size", 224)
     model = network_of(run)
@@ -91,14 +99,10 @@ def _figure2(run: Run | None) -> Picture:
         + (", reads both columns" if layer.reads_both else "")
         for layer in layers_of(model, size)
     )
-    stem, of = (f"figure2-{run.name}", run.name) if run else ("figure2", "")
-    title = f"Figure 2: {name}" + (f" of {of}" if of else "")
+    stem, of = (f"figure2-{run.name}", f" of {run.name}") if run else ("figure2", "")
+    title = f"Figure 2: {name}{of}"
     caption = "Drawn from the model itself. Arrows cross where the columns meet."
-    return _drawn(figure2(model, size), stem, title, caption, f"From {size} pixels: {alt}.", run=of)
-
-
-def _diagram(run: Run) -> Iterator[Picture]:
-    yield _figure2(run)
+    yield _drawn(figure2(model, size), stem, title, caption, f"From {size} pixels: {alt}.")
 
 
 def _curves(run: Run) -> Iterator[Picture]:

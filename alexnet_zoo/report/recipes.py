@@ -1,10 +1,11 @@
 """How a run's recipe differs from another: from the one of its name, and from the paper's."""
 
 import shlex
+from functools import cache
 
 import tomli_w
 
-from alexnet_zoo.errors import UserError
+from alexnet_zoo.declared import folder_of, list_declared
 from alexnet_zoo.train.recipe import load_recipe
 
 PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
@@ -18,17 +19,23 @@ def differences(recipe: dict, other: str) -> dict[str, tuple]:
     A field inside a table is named as --set names it: "model_args.pool_size". None stands for one that is not there.
     Fields younger than the run, which its recipe.toml lacks, count as equal. Empty where no recipe has that name.
     """
-    try:
-        shipped = _flat(load_recipe(other).model_dump())
-    except UserError:
+    shipped, own = _shipped(other), _flat(recipe)
+    if not shipped:
         return {}
-    own = _flat(recipe)
     known = {**own, **{field: None for field in shipped if field.partition(".")[0] in recipe}}
     return {
         field: (shipped.get(field), own.get(field))
         for field in known
         if field not in IMMATERIAL and shipped.get(field) != own.get(field)
     }
+
+
+@cache
+def _shipped(name: str) -> dict:
+    """A shipped recipe; {} where there is none of that name."""
+    if name not in {path.stem for path in list_declared("reproduce")}:
+        return {}
+    return _flat(load_recipe(folder_of("reproduce") / f"{name}.toml").model_dump())
 
 
 def _flat(recipe: dict) -> dict:

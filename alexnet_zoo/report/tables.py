@@ -80,7 +80,7 @@ def _columns(split: str = "") -> list[Column]:
     if split:
         columns.append(Column("top5_test_published", "Top-5 (test) published", numeric=True))
         columns.append(Column("top5_test_measured", "Top-5 (test) measured", numeric=True, interval=True))
-    return [*columns, Column("measured_on", "Measured on, or the command that measures it", wide=True)]
+    return [*columns, Column("measured_on", "Measured on, or the command that measures it", aside=True)]
 
 
 def _authors_notes(paper: Paper, rows: list[Row]) -> list[str]:
@@ -143,9 +143,9 @@ def runs_table(results: Results) -> Table:
         Column("views", "Views", numeric=True),
         Column("top1_err", "Top-1 error", numeric=True, interval=True),
         Column("top5_err", "Top-5 error", numeric=True, interval=True),
-        Column("provider", "Provider"),
-        Column("precision", "Precision"),
-        Column("changed", "Changed in the recipe"),
+        Column("provider", "Provider", aside=True),
+        Column("precision", "Precision", aside=True),
+        Column("changed", "Changed in the recipe", aside=True),
         Column("verified", "Verified as"),
     ]
     rows: list[list[Cell]] = [

@@ -70,6 +70,14 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], d
     return weights, velocities, sealed["state"]
 
 
+def load_tensors(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file; UserError where it is damaged."""
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a whole .safetensors file: {error}; name another") from error
+
+
 def _sealed(state: dict, folder: Path) -> dict:
     text = json.dumps(state, sort_keys=True).encode()
     sums = {name: sha256_of(folder / name) for name in TENSOR_FILES}

@@ -11,6 +11,7 @@ is held whole by each.
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import timm
 import torch
@@ -19,6 +20,8 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.checkpoint import load_tensors
+from alexnet_zoo.train.recipe import Recipe
 
 WHOLE = "fc8."  # parameters that every column holds whole
 
@@ -105,25 +108,45 @@ class Exchange(nn.Module):
         return _Gather.apply(x, self.layout, self.read_whole)
 
 
-def build(model: str, model_args: dict, num_classes: int, seed: int, layout: Layout) -> nn.Module:
-    """The part of a network that lives in this process, on its device.
+def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
+    """The part of a recipe's network that lives in this process, on its device.
 
     The weights are drawn for the whole network first, so that every layout starts from the same ones.
     """
-    torch.manual_seed(seed)
-    try:
-        whole = timm.create_model(model, num_classes=num_classes, **model_args)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"model {model} with {model_args}: {error}; see `alexzoo models`", exit_code=2) from error
+    torch.manual_seed(recipe.seed)
+    whole = create_model(recipe, num_classes=num_classes)
+    if recipe.start_from:
+        start_from(whole, Path(recipe.start_from), recipe.start_layers)
     if layout.columns == 1:
         return whole.to(layout.device)
     with torch.device("meta"):
-        part = timm.create_model(model, num_classes=num_classes, local_columns=1, **model_args)
+        part = create_model(recipe, num_classes=num_classes, local_columns=1)
     part.load_state_dict(split(whole.state_dict(), layout), assign=True)
     for name, _ in list(part.named_children()):
         if name.startswith("exchange_"):
             setattr(part, name, Exchange(layout, read_whole=name == "exchange_fc8"))
     return part.to(layout.device)
+
+
+def create_model(recipe: Recipe, **args) -> nn.Module:
+    """The recipe's network; UserError where timm has none of that name, or it does not take these arguments."""
+    try:
+        return timm.create_model(recipe.model, **recipe.model_args, **args)
+    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"model {recipe.model} with {recipe.model_args}: {error}; see `alexzoo models`", 2) from error
+
+
+def start_from(model: nn.Module, path: Path, layers: list[str]) -> None:
+    """Takes the weights of `layers`, or of all, from a .safetensors file; the others stay as they were drawn."""
+    weights = load_tensors(path)
+    own = model.state_dict()
+    wanted = [name for name in own if not layers or name.partition(".")[0] in layers]
+    unknown = set(layers) - {name.partition(".")[0] for name in own}
+    wrong = [name for name in wanted if name not in weights or weights[name].shape != own[name].shape]
+    if unknown or wrong:
+        what = ", ".join([*sorted(unknown), *wrong])
+        raise UserError(f"{path}: does not give this network its start in {what}; name other start_layers")
+    model.load_state_dict({**own, **{name: weights[name] for name in wanted}})
 
 
 def split(whole: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ import os
 import traceback
 from pathlib import Path
 
-import timm
 import torch
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.api import SignalException
@@ -14,18 +13,15 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from alexnet_zoo.data.dataset import open_prepared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.columns import Layout, divide, join
+from alexnet_zoo.train.columns import Layout, create_model, divide, join
 from alexnet_zoo.train.loop import Interrupted, train
 from alexnet_zoo.train.recipe import Recipe
 
 
 def columns_of(recipe: Recipe) -> int:
-    """The columns of the recipe's network; UserError where timm has no such network."""
-    try:
-        with torch.device("meta"):
-            return timm.create_model(recipe.model, **recipe.model_args).columns
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"model {recipe.model} with {recipe.model_args}: {error}; see `alexzoo models`", 2) from error
+    """The columns of the recipe's network."""
+    with torch.device("meta"):
+        return getattr(create_model(recipe), "columns", 1)
 
 
 def describe(recipe: Recipe, gpus: int) -> str:

@@ -22,7 +22,7 @@ from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_zoo.train.columns import Layout
-from alexnet_zoo.train.optim import PaperSGD, Schedule
+from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.run import append_metrics, append_summary, forget_after
 
@@ -52,30 +52,35 @@ class Training:
         self.recipe, self.prepared, self.run, self.layout = recipe, prepared, run, layout
         self.train_split, self.eval_split = prepared.split(recipe.train_split), prepared.split(recipe.eval_split)
         check_fits(recipe, prepared, self.train_split, layout)
-        num_classes = len(prepared.classes)
-        self.model = columns.build(recipe.model, recipe.model_args, num_classes, recipe.seed, layout)
-        self.optimizer = PaperSGD(self.model.parameters(), recipe.lr, recipe.momentum, recipe.weight_decay)
-        self.schedule = Schedule(recipe)
+        self.steps = len(self.train_split) // recipe.batch_size  # an epoch leaves out what does not fill a batch
+        self.total_steps = round(recipe.epochs * self.steps)
+        self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
+        self.model = columns.build(recipe, len(prepared.classes), layout).to(self.dtype)
+        self.optimizer = PaperSGD(parameter_groups(self.model, recipe), recipe.lr, recipe.momentum)
+        self.schedule = Schedule(recipe, self.steps)
         self.mean = torch.from_numpy(prepared.mean).to(layout.device)
         self.done = Done()
-        self.steps = len(self.train_split) // recipe.batch_size  # an epoch leaves out what does not fill a batch
         self.stop_asked = False
         self.saved_at = time.monotonic()
+
+    @property
+    def step(self) -> int:
+        """Steps done since the run began."""
+        return self.done.epoch * self.steps + self.done.step
 
     # One step
 
     def train_step(self, batch: Batch) -> Tensor:
         """Forward, backward, update; returns what all processes agree on: loss, wrong, stop and save, summed."""
         recipe, layout = self.recipe, self.layout
-        step = self.done.epoch * self.steps + self.done.step
-        torch.manual_seed(seed_of(recipe.seed, DROPOUT, step, layout.column, layout.replica))
+        torch.manual_seed(seed_of(recipe.seed, DROPOUT, self.step, layout.column, layout.replica))
         inputs, labels = self.to_device(batch)
-        logits = self.model(inputs)
-        loss = F.cross_entropy(logits, labels, reduction="sum") / recipe.batch_size
+        with torch.autocast(layout.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            logits = self.model(inputs)
+        loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
         loss.backward()
         columns.sum_gradients(self.model, layout)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.schedule.lr
+        self.lr = self.schedule.apply(self.optimizer, self.step / self.steps)
         self.optimizer.step()
         self.optimizer.zero_grad()
         wrong = (logits.detach().argmax(1) != labels).sum()
@@ -85,7 +90,7 @@ class Training:
         device = self.layout.device
         pixels = batch.pixels.to(device, non_blocking=True)
         inputs = to_input(pixels, batch.crops.to(device), self.mean, self.recipe.input_scale)
-        return inputs, batch.labels.to(device, non_blocking=True)
+        return inputs.to(self.dtype), batch.labels.to(device, non_blocking=True)
 
     def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
         """(loss, wrong, stop, save) over the global batch: no process may stop or save alone."""
@@ -123,7 +128,7 @@ class Training:
         recipe, epoch = self.recipe, self.done.epoch
         order = torch.randperm(len(self.train_split), generator=generator(recipe.seed, ORDER, epoch)).numpy()
         mine = slice(self.layout.replica, None, self.layout.replicas)
-        for step in range(self.done.step, self.steps):
+        for step in range(self.done.step, min(self.steps, self.total_steps - epoch * self.steps)):
             crops = draw_crops(
                 generator(recipe.seed, CROPS, epoch, step),
                 recipe.batch_size,
@@ -131,18 +136,16 @@ class Training:
                 recipe.crop_size,
                 recipe.random_crop,
                 recipe.mirror,
-                recipe.colour,
+                self.schedule.colour(epoch + step / self.steps),
                 self.prepared.eigenvalues,
                 self.prepared.eigenvectors,
-            )
+            ).in_chunks(recipe.crop_chunk)
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size][mine], crops[mine]
 
     def count(self, loss: float, wrong: float) -> None:
-        step = self.done.epoch * self.steps + self.done.step + 1
         if not math.isfinite(loss):
-            raise UserError(
-                f"{self.run}: the loss is {loss} at step {step}; the last checkpoint is good, lower the rate"
-            )
+            problem = f"the loss is {loss} at step {self.step + 1}"
+            raise UserError(f"{self.run}: {problem}; the last checkpoint is good, lower the rate")
         self.done.step += 1
         self.done.images += self.recipe.batch_size
         self.done.loss += loss
@@ -151,21 +154,21 @@ class Training:
     def shown(self) -> dict[str, str]:
         done = self.done
         return {
-            "epoch": f"{done.epoch + 1}/{self.recipe.epochs}",
+            "epoch": f"{done.epoch + 1}/{self.recipe.epochs:g}",
             "loss": f"{done.loss / done.images:.3f}",
             "err": f"{100 * done.wrong / done.images:.1f}%",
         }
 
     def record(self, loss: float, wrong: float, data_wait: float) -> None:
         """A line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
-        step, batch = self.done.epoch * self.steps + self.done.step, self.recipe.batch_size
+        step, batch = self.step, self.recipe.batch_size
         if step % STEPS_A_LINE == 0 or step < STEPS_A_LINE:
             row = {"step": step, "epoch": self.done.epoch + 1, "loss": loss / batch, "err": 100 * wrong / batch}
-            append_metrics(self.run, {**row, "lr": self.schedule.lr, "data_wait": round(data_wait, 4)})
+            append_metrics(self.run, {**row, "lr": self.lr, "data_wait": round(data_wait, 4)})
 
     def end_epoch(self) -> None:
         """Validation, its consequence for the rate, the epoch's line, a checkpoint."""
-        lr, done = self.schedule.lr, self.done
+        done = self.done
         eval_loss, eval_top1, eval_top5 = self.validate()
         row = {
             "epoch": done.epoch + 1,
@@ -173,7 +176,7 @@ class Training:
             "eval_loss": eval_loss,
             "eval_top1": eval_top1,
             "eval_top5": eval_top5,
-            "lr": lr,
+            "lr": self.lr,
             "train_top1": 100 - 100 * done.wrong / done.images,
             "images_per_s": round(self.images_per_s, 1),
             "data_wait": round(self.data_wait, 4),
@@ -207,13 +210,12 @@ class Training:
     # The whole run
 
     def fit(self) -> None:
-        recipe, images = self.recipe, self.steps * self.recipe.batch_size
-        total, before = recipe.epochs * images, self.done.epoch * images + self.done.images
-        with progress_of(self.layout, total, f"training {recipe.name}", before) as progress:
-            while self.done.epoch < recipe.epochs:
+        images, done = self.total_steps * self.recipe.batch_size, self.step * self.recipe.batch_size
+        with progress_of(self.layout, images, f"training {self.recipe.name}", done) as progress:
+            while self.step < self.total_steps or self.done.step:
                 self.train_epoch(progress)
                 self.end_epoch()
-        weights = columns.merge(self.model.state_dict(), self.layout) if self.layout.replica == 0 else None
+        weights = columns.merge(self.model.float().state_dict(), self.layout) if self.layout.replica == 0 else None
         if weights is not None:
             partial = self.run / ".partial-model.safetensors"
             save_file(weights, partial, metadata={"format": "pt"})
@@ -228,10 +230,8 @@ class Training:
             velocities = columns.merge(velocities, self.layout)
             if self.layout.first:
                 state = {"done": asdict(self.done), "schedule": self.schedule.state_dict()}
-                step = self.done.epoch * self.steps + self.done.step
-                save_checkpoint(
-                    self.run / "checkpoints", step, weights, velocities, state, self.recipe.keep_checkpoints
-                )
+                keep = self.recipe.keep_checkpoints
+                save_checkpoint(self.run / "checkpoints", self.step, weights, velocities, state, keep)
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
@@ -252,7 +252,7 @@ class Training:
         self.done = Done(**state["done"])
         self.schedule.load_state_dict(state["schedule"])
         if self.layout.first:
-            forget_after(self.run, self.done.epoch, self.done.epoch * self.steps + self.done.step)
+            forget_after(self.run, self.done.epoch, self.step)
 
 
 def train(recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False) -> None:

@@ -3,9 +3,10 @@
 from typing import Callable
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 
-from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.recipe import Change, Recipe
 
 
 class PaperSGD(Optimizer):
@@ -38,41 +39,80 @@ class PaperSGD(Optimizer):
         return loss
 
 
-class Schedule:
-    """The learning rate: `lr` now, and what an epoch's validation error makes of it.
+def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
+    """A group for each parameter, which knows its layer and whether it is a bias; Schedule.apply sets its rate."""
+    groups = []
+    for name, parameter in model.named_parameters():
+        layer, _, kind = name.partition(".")
+        decay = recipe.weight_decay if kind != "bias" or recipe.decay_biases else 0.0
+        groups.append({"params": [parameter], "layer": layer, "bias": kind == "bias", "weight_decay": decay})
+    return groups
 
-    plateau: divided when the validation error has not fallen for `patience` epochs, `lr_drops` times (section 5).
-    epochs: divided after each of `drop_epochs`. constant: never.
+
+class Schedule:
+    """The learning rates, and the colour noise, at any time of a run.
+
+    plateau: rates are divided when the validation error has not fallen for `patience` epochs, `lr_drops` times at most
+    (section 5). fixed: after each of `drop_epochs`. Either way `changes` come on top. Only the plateau has a state.
+
+    Args: steps, of an epoch.
     """
 
-    def __init__(self, recipe: Recipe):
-        self.recipe = recipe
-        self.drops = 0
+    def __init__(self, recipe: Recipe, steps: int):
+        self.recipe, self.steps = recipe, steps
+        self.plateaus: list[float] = []  # epochs after which the validation error had stopped falling
         self.best_err = float("inf")
         self.epochs_since_best = 0
 
-    @property
-    def lr(self) -> float:
-        return self.recipe.lr * self.recipe.lr_factor**self.drops
+    def _events(self, epochs: float) -> list[Change | None]:
+        """The changes up to a time, in epochs, in their order; None is a drop of all rates."""
+        drops = self.recipe.drop_epochs if self.recipe.schedule == "fixed" else self.plateaus
+        timed = [(drop, None) for drop in drops]
+        for change in self.recipe.changes:
+            when = change.after_batches / self.steps if change.after_epochs is None else change.after_epochs
+            timed.append((when, change))
+        timed.sort(key=lambda event: event[0])
+        return [event for when, event in timed if when <= epochs]
 
-    def end_epoch(self, epoch: int, validation_err: float) -> None:
-        """Takes the error at the end of `epoch`, counted from 1."""
-        if self.recipe.schedule == "epochs":
-            self.drops = sum(epoch >= drop for drop in self.recipe.drop_epochs)
-        elif self.recipe.schedule == "plateau":
-            self._plateau(validation_err)
+    def rates(self, epochs: float, layers: list[str]) -> dict[str, float]:
+        """The rate of each layer's weights after `epochs`."""
+        rates = {layer: self.recipe.lr_layers.get(layer, self.recipe.lr) for layer in layers}
+        for event in self._events(epochs):
+            if event is None:
+                rates = {layer: rate * self.recipe.lr_factor for layer, rate in rates.items()}
+            elif event.lr is not None:
+                named = event.layers or [layer for layer, rate in rates.items() if rate > 0]
+                rates.update(dict.fromkeys(named, event.lr))
+        return rates
 
-    def _plateau(self, validation_err: float) -> None:
+    def colour(self, epochs: float) -> str:
+        """The kind of colour noise after `epochs`."""
+        switched = [event.colour for event in self._events(epochs) if event is not None and event.colour]
+        return switched[-1] if switched else self.recipe.colour
+
+    def apply(self, optimizer: Optimizer, epochs: float) -> float:
+        """Sets the rates of parameter_groups' groups; returns the highest one of weights."""
+        rates = self.rates(epochs, list(dict.fromkeys(group["layer"] for group in optimizer.param_groups)))
+        for group in optimizer.param_groups:
+            group["lr"] = rates[group["layer"]] * (self.recipe.lr_biases if group["bias"] else 1.0)
+        return max(rates.values())
+
+    def end_epoch(self, epochs: float, validation_err: float) -> None:
+        """Takes the validation error, in percent, after `epochs`."""
         if validation_err < self.best_err:
             self.best_err, self.epochs_since_best = validation_err, 0
             return
         self.epochs_since_best += 1
-        if self.epochs_since_best >= self.recipe.patience and self.drops < self.recipe.lr_drops:
-            self.drops, self.epochs_since_best = self.drops + 1, 0
+        if self.epochs_since_best >= self.recipe.patience and len(self.plateaus) < self.recipe.lr_drops:
+            self.plateaus, self.epochs_since_best = [*self.plateaus, epochs], 0
 
     def state_dict(self) -> dict:
-        return {"drops": self.drops, "best_err": self.best_err, "epochs_since_best": self.epochs_since_best}
+        return {
+            "plateaus": self.plateaus,
+            "best_err": self.best_err,
+            "epochs_since_best": self.epochs_since_best,
+        }
 
     def load_state_dict(self, state: dict) -> None:
-        self.drops, self.best_err = int(state["drops"]), float(state["best_err"])
+        self.plateaus, self.best_err = list(state["plateaus"]), float(state["best_err"])
         self.epochs_since_best = int(state["epochs_since_best"])

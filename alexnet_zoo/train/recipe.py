@@ -6,10 +6,41 @@ from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from alexnet_zoo.declared import declared
 from alexnet_zoo.errors import UserError
+
+Colour = Literal["published", "as_run", "none"]
+
+
+class Change(BaseModel):
+    """What changes in the middle of training: from a time on, rates of layers or the colour noise."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    after_epochs: float | None = Field(None, ge=0)
+    after_batches: int | None = Field(None, ge=0)
+    layers: list[str] = []  # whose rate `lr` sets; none: of all layers that still learn
+    lr: float | None = Field(None, ge=0)
+    colour: Colour | None = None
+
+    @model_validator(mode="after")
+    def says_when_and_what(self) -> "Change":
+        if (self.after_epochs is None) == (self.after_batches is None):
+            raise ValueError("needs one of after_epochs and after_batches")
+        if self.lr is None and self.colour is None:
+            raise ValueError("changes nothing: needs lr or colour")
+        return self
+
+
+class Member(BaseModel):
+    """A network of an ensemble: trained by this recipe from this seed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    recipe: str
+    seed: int = Field(0, ge=0)
 
 
 class Recipe(BaseModel):
@@ -18,7 +49,8 @@ class Recipe(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
-    reproduces: str = ""  # the row of reports/paper.toml that this recipe measures
+    reproduces: str = ""  # the row, net or claim of reports/paper.toml that this recipe measures
+    expect: dict[str, float] = {}  # the figures published for it
     data: str = "photographs"  # what --data must hold; "digits" is embedded
     train_split: str = "train"
     eval_split: str = "val"  # steers the rate
@@ -26,24 +58,33 @@ class Recipe(BaseModel):
 
     model: str = "alexnet_krizhevsky"  # timm's name
     model_args: dict[str, Any] = {}  # keyword arguments of the model
+    start_from: str = ""  # a run's folder, a .safetensors file or a recipe's name, whose weights to start from
+    start_layers: list[str] = []  # the layers that start from there
+    members: list[Member] = []  # an ensemble: nothing is trained but its members, whose softmax outputs are averaged
 
     image_size: int = Field(256, gt=0)  # side of the prepared images, in pixels
     crop_size: int = Field(224, gt=0)  # side of what the network sees
     random_crop: bool = True
     mirror: bool = True
-    colour: Literal["published", "as_run", "none"] = "published"  # the noise of section 4.1
+    crop_chunk: int = Field(1, gt=0)  # neighbours in a batch that share one crop and mirror decision
+    colour: Colour = "published"  # the noise of section 4.1
     input_scale: float = Field(1.0, gt=0)  # pixels less the mean are divided by this; the paper does not
 
-    epochs: int = Field(90, ge=0)
+    epochs: float = Field(90, ge=0)
     batch_size: int = Field(128, gt=0)  # over all devices
-    lr: float = Field(0.01, gt=0)
+    precision: Literal["float32", "float64", "bfloat16"] = "float32"
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)
-    schedule: Literal["plateau", "epochs", "constant"] = "plateau"
-    lr_factor: float = Field(0.1, gt=0, lt=1)  # the rate is multiplied by this at each drop
+    decay_biases: bool = True
+    lr: float = Field(0.01, gt=0)
+    lr_biases: float = Field(1.0, gt=0)  # the rate of biases, as a multiple of their layer's
+    lr_layers: dict[str, float] = {}  # layers that start at another rate
+    schedule: Literal["plateau", "fixed"] = "plateau"
+    lr_factor: float = Field(0.1, gt=0, lt=1)  # all rates are multiplied by this at each drop
     lr_drops: int = Field(3, ge=0)  # plateau: how many drops at most
     patience: int = Field(5, gt=0)  # plateau: epochs without a lower validation error before a drop
-    drop_epochs: list[int] = []  # epochs: after which of them the rate drops
+    drop_epochs: list[float] = []  # fixed: after which of them the rates drop
+    changes: list[Change] = []
 
     seed: int = Field(0, ge=0)
     checkpoint_minutes: float = Field(10.0, ge=0)  # besides one at the end of each epoch
@@ -69,7 +110,7 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    path.write_text(tomli_w.dumps(recipe.model_dump()))
+    path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True)))
 
 
 def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -85,7 +126,8 @@ def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
         return fields
     beside = path.parent / f"{base}.toml"
     below = _read(beside if beside.exists() else declared("reproduce", base), (*seen, path))
-    below.pop("name", None)
+    for own in ("name", "reproduces", "expect"):
+        below.pop(own, None)
     model_args = {**below.get("model_args", {}), **fields.get("model_args", {})}
     return {**below, **fields, "model_args": model_args}
 

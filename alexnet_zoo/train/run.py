@@ -11,15 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import timm
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 import alexnet_zoo
 from alexnet_zoo.data.dataset import Prepared
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.checkpoint import load_tensors
+from alexnet_zoo.train.columns import create_model
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
 
 
@@ -63,17 +62,16 @@ def open_run(run: Path) -> tuple[Recipe, nn.Module, list[str], np.ndarray]:
     if not weights.exists():
         raise UserError(f"{run}: its training has not ended; continue it with: alexzoo reproduce --resume --out {run}")
     classes = json.loads((run / "data.json").read_text())["classes"]
-    model = timm.create_model(recipe.model, num_classes=len(classes), **recipe.model_args)
+    model = create_model(recipe, num_classes=len(classes))
     load_weights(model, weights)
     return recipe, model, classes, np.load(run / "mean.npy", allow_pickle=False)
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
     """Canonical weights from a .safetensors file into a network; UserError where they are damaged or do not fit."""
+    weights = load_tensors(path)
     try:
-        model.load_state_dict(load_file(path))
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path}: not a whole .safetensors file: {error}; name another --checkpoint") from error
+        model.load_state_dict(weights)
     except RuntimeError as error:
         raise UserError(
             f"{path}: its weights do not fit this network: {error}; name the model that wrote them"

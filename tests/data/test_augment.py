@@ -124,3 +124,14 @@ def test_ten_crops_against_torchvision():
 def test_to_moves_every_field():
     moved = draw(3).to("meta")
     assert isinstance(moved, Crops) and {field.device.type for field in vars(moved).values()} == {"meta"}
+
+
+def test_chunks_share_place_and_mirror_but_not_colour():
+    crops = draw(70)
+    chunks = crops.in_chunks(32)
+    for start in range(0, 70, 32):
+        part = slice(start, start + 32)
+        assert set(chunks.tops[part].tolist()) == {crops.tops[start].item()}
+        assert set(chunks.lefts[part].tolist()) == {crops.lefts[start].item()}
+        assert set(chunks.mirror[part].tolist()) == {crops.mirror[start].item()}
+    assert torch.equal(chunks.colour, crops.colour)

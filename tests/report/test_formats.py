@@ -7,11 +7,17 @@ from html.parser import HTMLParser
 import pytest
 
 from alexnet_zoo.report.formats import Code, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
+from alexnet_zoo.report.report import make_tables
+from alexnet_zoo.report.results import Results
 
 TABLE = Table(
     "demo",
     "Errors & <effects>, 100%",
-    [Column("name", "Name"), Column("error", "Error", numeric=True, interval=True), Column("how", "How", wide=True)],
+    [
+        Column("name", "Name", width=0.3),
+        Column("error", "Error", numeric=True, interval=True),
+        Column("how", "How", aside=True),
+    ],
     [
         ["1 CNN*", Figure(40.66, 2, 40.2, 41.1), Code("alexzoo report a_b --out c|d")],
         ["[x] <b>_y_</b> | z", None, "50% & more #1 × 2"],
@@ -65,7 +71,9 @@ def test_latex_compiles(tmp_path):
     if not shutil.which("pdflatex"):
         pytest.skip("no pdflatex on this machine (Debian: texlive-latex-base, texlive-latex-recommended)")
     head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    (tmp_path / "demo.tex").write_text(head + to_latex(TABLE) + "\\end{document}\n", encoding="utf-8")
+    tables = [TABLE, *make_tables(Results([], [], []))]
+    document = head + "\n".join(map(to_latex, tables)) + "\\end{document}\n"
+    (tmp_path / "demo.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "demo.tex"]
     ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-2000:]
@@ -74,4 +82,5 @@ def test_latex_compiles(tmp_path):
 def test_latex_escapes():
     text = to_latex(TABLE)
     assert r"\textless{}b\textgreater{}\_y\_" in text and r"50\% \& more \#1 $\times$ 2" in text
-    assert r"\toprule" in text and r"\bottomrule" in text and text.count(r" \\") == 4
+    assert r"\toprule" in text and r"\bottomrule" in text and text.count(" \\\\\n") == 4
+    assert "\n% 1 CNN*: alexzoo report a_b --out c|d\n" in text

@@ -106,3 +106,44 @@ def test_initial_loss_is_that_of_guessing(tmp_path, digits, small_recipe):
     train(small_recipe("lr=1e-9", "model_args.init_std=0.001"), digits, tmp_path, Layout())
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(math.log(10), rel=0.05)
+
+
+def test_epochs_may_end_in_the_middle_of_one(tmp_path, digits, small_recipe):
+    train(small_recipe("epochs=1.5"), digits, tmp_path, Layout())
+    rows = (tmp_path / "summary.csv").read_text().splitlines()
+    assert len(rows) == 3
+    steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert steps[-1] == 30  # of 22 an epoch: 33 in all
+
+
+def test_fine_tuning_starts_from_the_layers_listed(tmp_path, digits, small_recipe):
+    train(small_recipe(), digits, tmp_path / "first", Layout())
+    weights = tmp_path / "first" / "model.safetensors"
+    start = [f"start_from={weights}", 'start_layers=["conv1", "fc6"]', "seed=1", "lr=1e-12"]
+    train(small_recipe(*start), digits, tmp_path / "second", Layout())
+    first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
+    kept = {name for name in first if torch.allclose(first[name], second[name], atol=1e-9)}
+    assert {"conv1.weight", "fc6.weight", "fc6.bias"} <= kept
+    assert not kept & {"conv2.weight", "fc7.weight", "fc8.weight"}
+    for wrong in ('start_layers=["conv9"]', "model_args.width_mult=0.25"):
+        with pytest.raises(UserError, match="start_layers"):
+            train(small_recipe(*start, wrong), digits, tmp_path / "third", Layout())
+
+
+def test_chunks_share_a_crop(digits, small_recipe, tmp_path):
+    (_, crops), *_ = Training(small_recipe("crop_chunk=32"), digits, tmp_path, Layout()).plan_epoch()
+    assert len(set(zip(crops.tops.tolist()[:32], crops.lefts.tolist()[:32]))) == 1
+    assert len(set(zip(crops.tops.tolist(), crops.lefts.tolist()))) == 2
+
+
+def test_precisions(digits, small_recipe, tmp_path):
+    losses = {}
+    for precision in ("float64", "float32", "bfloat16"):
+        recipe = small_recipe(f"precision={precision}", "model_args.drop_rate=0.0", "epochs=0.5")
+        train(recipe, digits, tmp_path / precision, Layout())
+        lines = (tmp_path / precision / "metrics.jsonl").read_text().splitlines()
+        losses[precision] = [json.loads(line)["loss"] for line in lines]
+        assert all(tensor.dtype == torch.float32 for tensor in weights_of(tmp_path / precision).values())
+    assert losses["float32"] == pytest.approx(losses["float64"], rel=1e-4)
+    assert losses["float32"] != losses["float64"]
+    assert losses["bfloat16"] == pytest.approx(losses["float64"], rel=0.05)

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from alexnet_zoo.train.optim import PaperSGD, Schedule
-from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
+from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 
 def test_follows_section_5_through_two_drops_of_the_rate():
@@ -37,10 +37,10 @@ def test_differs_from_torchs_sgd_only_once_the_rate_changes():
 
 
 def rates(recipe: Recipe, errors: list[float]) -> list[float]:
-    schedule, seen = Schedule(recipe), []
-    for epoch, error in enumerate(errors, start=1):
-        seen.append(schedule.lr)
-        schedule.end_epoch(epoch, error)
+    schedule, seen = Schedule(recipe, steps=10), []
+    for epoch, error in enumerate(errors):
+        seen.append(schedule.rates(epoch, ["fc6"])["fc6"])
+        schedule.end_epoch(epoch + 1, error)
     return seen
 
 
@@ -51,17 +51,62 @@ def test_plateau_divides_the_rate_when_the_error_stops_falling_three_times_at_mo
 
 
 def test_fixed_epochs():
-    recipe = Recipe(name="x", lr=1.0, schedule="epochs", drop_epochs=[2, 3])
+    recipe = Recipe(name="x", lr=1.0, schedule="fixed", drop_epochs=[2, 3])
     assert rates(recipe, [50, 50, 50, 50]) == pytest.approx([1, 1, 0.1, 0.01])
 
 
 def test_schedule_resumes():
     recipe = Recipe(name="x", lr=1.0, patience=2)
-    schedule = Schedule(recipe)
+    schedule = Schedule(recipe, steps=10)
     for epoch, error in enumerate([50, 50, 50, 50], start=1):
         schedule.end_epoch(epoch, error)
-    again = Schedule(recipe)
+    again = Schedule(recipe, steps=10)
     again.load_state_dict(schedule.state_dict())
-    assert again.lr == schedule.lr == pytest.approx(0.1)
+    assert again.rates(4, ["fc6"]) == schedule.rates(4, ["fc6"]) == {"fc6": pytest.approx(0.1)}
     again.end_epoch(5, 50)
-    assert again.lr == pytest.approx(0.01)
+    assert again.rates(5, ["fc6"])["fc6"] == pytest.approx(0.01)
+
+
+def test_net_145_as_run():
+    """facts: drops after 25, 51 and 79; at 67 conv1 to 1e-5 and colour noise off; at 72 conv1 frozen; biases 0.02."""
+    schedule = Schedule(load_recipe("as-run-145"), steps=10_009)
+    layers = ["conv1", "conv2", "fc8"]
+
+    def at(epochs):
+        return list(schedule.rates(epochs, layers).values())
+
+    assert at(0) == pytest.approx([0.01, 0.01, 0.01])
+    assert at(24.9) == pytest.approx([0.01, 0.01, 0.01])
+    assert at(25) == pytest.approx([1e-3, 1e-3, 1e-3])
+    assert at(60) == pytest.approx([1e-4, 1e-4, 1e-4])
+    assert at(67) == pytest.approx([1e-5, 1e-4, 1e-4])
+    assert at(72) == pytest.approx([0, 1e-4, 1e-4])
+    assert at(90) == pytest.approx([0, 1e-5, 1e-5])
+    assert (schedule.colour(66.9), schedule.colour(67)) == ("as_run", "none")
+
+
+def test_fine_tuning_of_146_as_run():
+    schedule = Schedule(load_recipe("as-run-146-2012-2011"), steps=10_009)
+
+    def at(epochs):
+        return list(schedule.rates(epochs, ["conv1", "fc7", "fc8"]).values())
+
+    assert at(0) == pytest.approx([1e-4, 1e-3, 1e-3])
+    assert at(300 / 10_009) == pytest.approx([1e-4, 1e-3, 1e-2])
+    assert at(5) == pytest.approx([1e-5, 1e-3, 1e-2])
+    assert at(7) == pytest.approx([0, 1e-3, 1e-2])
+    assert at(9) == pytest.approx([0, 1e-3, 1e-3])
+    assert at(22) == pytest.approx([0, 1e-4, 1e-4])
+    assert at(42) == pytest.approx([0, 1e-5, 1e-5])
+    assert (schedule.colour(37), schedule.colour(38)) == ("as_run", "none")
+
+
+def test_biases_have_their_own_rate_and_need_not_decay():
+    model = torch.nn.Sequential()
+    model.add_module("conv1", torch.nn.Conv2d(1, 2, 1))
+    recipe = Recipe(name="x", lr=0.01, lr_biases=2.0, decay_biases=False)
+    optimizer = PaperSGD(parameter_groups(model, recipe))
+    assert Schedule(recipe, steps=10).apply(optimizer, 0) == 0.01
+    weight, bias = optimizer.param_groups
+    assert (weight["lr"], weight["weight_decay"]) == (0.01, 0.0005)
+    assert (bias["lr"], bias["weight_decay"]) == (0.02, 0.0)

@@ -1,6 +1,8 @@
+import tomllib
+
 import pytest
 
-from alexnet_zoo.declared import list_declared
+from alexnet_zoo.declared import folder_of, list_declared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 
@@ -53,7 +55,7 @@ def test_overrides(tmp_path):
     "text, says",
     [
         ("epoch = 5", ["epoch: no such field", "did you mean epochs?"]),
-        ('epochs = "many"', ["epochs = 'many'", "integer"]),
+        ('epochs = "many"', ["epochs = 'many'", "number"]),
         ("momentum = 1.5", ["momentum = 1.5", "less than 1"]),
         ('colour = "sepia"', ["colour = 'sepia'", "'published', 'as_run' or 'none'"]),
         ("crop_size = 300", ["crop_size 300", "image_size 256"]),
@@ -73,8 +75,48 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path, text, says):
     assert "nowhere" in text or str(path) in str(caught.value)
 
 
-@pytest.mark.parametrize("override", ["epochs", "=5", "epochs=0.5", "nonsense=1"])
+@pytest.mark.parametrize("override", ["epochs", "=5", "epochs=-1", "nonsense=1"])
 def test_wrong_overrides(override):
     with pytest.raises(UserError) as caught:
         load_recipe("digits", [override])
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("path", list_declared("reproduce"), ids=lambda path: path.stem)
+def test_expected_figures_are_those_of_paper_toml(path):
+    recipe, paper = load_recipe(path), tomllib.loads((folder_of("reports") / "paper.toml").read_text())
+    published = {}
+    for entry in paper["row"] + paper["claim"]:
+        published[entry["id"]] = entry.get("published", {})
+    for net in paper["net"]:
+        published[net["name"]] = net.get("ten_crop", {})
+    if recipe.reproduces:
+        figures = {key: value for key, value in published[recipe.reproduces].items() if key in ("top1", "top5")}
+        assert recipe.expect == figures
+        for figure in recipe.expect.values():
+            assert f"{abs(figure):g}" in path.read_text().split("\nreproduces")[0]  # the comment says it too
+    else:
+        assert recipe.expect == {}
+
+
+def test_every_recipe_that_paper_toml_names_is_there():
+    paper = tomllib.loads((folder_of("reports") / "paper.toml").read_text())
+    named = {recipe for row in paper["row"] for recipe in row.get("measured_by", {}).get("recipes", [])}
+    named |= {recipe for claim in paper["claim"] for pair in claim.get("pairs", []) for recipe in pair}
+    named |= {net["recipe"] for net in paper["net"] if "recipe" in net}
+    assert named <= {path.stem for path in list_declared("reproduce")}
+
+
+@pytest.mark.parametrize(
+    "change, says",
+    [
+        ("{ lr = 0.1 }", "needs one of after_epochs and after_batches"),
+        ("{ after_epochs = 1, after_batches = 3, lr = 0.1 }", "needs one of"),
+        ("{ after_epochs = 1 }", "changes nothing"),
+        ('{ after_epochs = 1, colour = "sepia" }', "colour"),
+        ("{ after_epochs = 1, rate = 0.1 }", "rate: no such field"),
+    ],
+)
+def test_wrong_changes(tmp_path, change, says):
+    with pytest.raises(UserError, match=says):
+        load_recipe(write(tmp_path, "me", f"changes = [{change}]"))

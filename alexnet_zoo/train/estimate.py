@@ -1,0 +1,67 @@
+"""What a recipe will cost on this machine, from a short timing: `alexzoo reproduce RECIPE --dry-run`."""
+
+import statistics
+import time
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet_zoo.train import columns
+from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.optim import PaperSGD, parameter_groups
+from alexnet_zoo.train.recipe import Recipe
+
+TIMED_STEPS = 3  # after one that warms up
+
+
+def estimate(recipe: Recipe, images: int, num_classes: int) -> dict[str, float]:
+    """Steps, seconds and bytes of a run in one process, which trains a few steps on noise to find out.
+
+    memory_bytes counts weights, gradients, velocities and what the forward pass keeps for the backward pass.
+    """
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = columns.build(recipe.model_copy(update={"start_from": ""}), num_classes, Layout(device=device))
+    optimizer = PaperSGD(parameter_groups(model, recipe), recipe.lr, recipe.momentum)
+    pixels = torch.randn(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size, device=device) * 60
+    labels = torch.randint(num_classes, (recipe.batch_size,), device=device)
+    kept = kept_for_backward(model, pixels, labels)
+    seconds = [timed_step(model, optimizer, pixels, labels) for _ in range(1 + TIMED_STEPS)]
+    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    steps = round(recipe.epochs * (images // recipe.batch_size))
+    step_seconds = statistics.median(seconds[1:])
+    return {
+        "steps": steps,
+        "step_seconds": step_seconds,
+        "hours": steps * step_seconds / 3600,
+        "memory_bytes": 3 * weights + kept,
+        "checkpoint_bytes": 2 * weights,
+    }
+
+
+def kept_for_backward(model: nn.Module, pixels: Tensor, labels: Tensor) -> int:
+    """Bytes that the forward pass saves for the backward pass, parameters not counted."""
+    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in parameters:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = F.cross_entropy(model(pixels), labels)
+    total = sum(kept.values())
+    del loss
+    return total
+
+
+def timed_step(model: nn.Module, optimizer: PaperSGD, pixels: Tensor, labels: Tensor) -> float:
+    began = time.perf_counter()
+    F.cross_entropy(model(pixels), labels).backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    if pixels.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - began

@@ -1,0 +1,161 @@
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from html.parser import HTMLParser
+
+import pytest
+
+from alexnet_zoo.report import write_report
+from alexnet_zoo.report.page import model_card
+from alexnet_zoo.report.results import read_sources
+from alexnet_zoo.train.recipe import load_recipe, save_recipe
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+         "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
+VOID = {"meta", "link", "img", "br", "hr"}
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory, made):
+    """report.html of two runs, one of them of a row of the paper."""
+    folder = tmp_path_factory.mktemp("page")
+    curve = [dict(epoch=n, eval_top1=10 * n, eval_top5=50 + n, lr=0.01 / n) for n in (1, 2)]
+    nasty = made.DIGITS | dict(model="<b>&amp;</b>", provider='"quoted"')
+    digits = made.write_run(folder / "digits", made.DIGITS, nasty | dict(views=1), curve=curve)
+    save_recipe(load_recipe("digits", ["epochs=5"]), digits / "recipe.toml")
+    (digits / "environment.json").write_text('{"device": "a <device>", "versions": {"torch": "2"}, "processes": 2}')
+    paper = made.write_run(folder / "one-cnn", made.VAL2012 | made.errors(40.9, 18.3))
+    save_recipe(load_recipe("table2-one-cnn"), paper / "recipe.toml")
+    return write_report([digits, paper], folder / "out")[0].with_name("report.html")
+
+
+class Outline(HTMLParser):
+    """Checks that tags close in order; collects headings, ids, links and images."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open, self.headings, self.ids, self.found = [], [], [], []
+        self.feed(text)
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        self.ids += [value for name, value in attributes if name == "id"]
+        if re.fullmatch("h[1-6]", tag):
+            self.headings.append(int(tag[1]))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+
+def test_the_page_is_whole_and_accessible(page):
+    outline = Outline(page.read_text())
+    tags = [tag for tag, _ in outline.found]
+    assert outline.headings[0] == 1 and outline.headings.count(1) == 1
+    assert all(after <= before + 1 for before, after in zip(outline.headings, outline.headings[1:], strict=False))
+    assert len(outline.ids) == len(set(outline.ids))
+    assert {"main", "nav", "header", "caption"} <= set(tags) and ("html", {"lang": "en"}) in outline.found
+    for tag, attributes in outline.found:
+        if tag == "img":
+            assert len(attributes["alt"]) > 20 and attributes["src"].startswith("data:image/")
+        if tag == "a":
+            assert attributes["href"].removeprefix("#") in outline.ids
+        if tag == "th":
+            assert attributes["scope"] in ("row", "col")
+        assert attributes.get("aria-labelledby", outline.ids[0]) in outline.ids
+
+
+def test_the_page_says_what_was_measured_and_escapes_it(page):
+    text = page.read_text()
+    assert "40.90 [40.47, 41.33]" in text  # the interval by hand: 40.9 +- 1.96 * sqrt(.409 * .591 / 50000)
+    assert "&lt;b&gt;&amp;amp;&lt;/b&gt;" in text and "<b>&amp;" not in text and "a &lt;device&gt;" in text
+    assert "alexzoo reproduce digits --gpus 2 --set epochs=5" in text
+    assert "http://" not in text and "https://" not in text
+
+
+PROBE = """<script>
+const table = document.querySelector("#runs table");
+const rows = () => [...table.tBodies[0].rows].map((row) => row.cells[6].innerText);
+const button = table.tHead.rows[0].cells[6].querySelector("button");
+const seen = { before: rows() };
+button.focus(); seen.focused = document.activeElement === button;
+button.click(); seen.up = rows(); button.click(); seen.down = rows();
+seen.sort = table.tHead.rows[0].cells[6].getAttribute("aria-sort");
+seen.loaded = [...document.images].every((image) => image.complete && image.naturalWidth > 0);
+seen.wide = document.documentElement.scrollWidth <= innerWidth; seen.width = innerWidth;
+seen.errors = errors; seen.requests = performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 20));
+document.title = "SEEN" + JSON.stringify(seen) + "SEEN";
+</script></body>"""
+EARLY = """<body><script>const errors = []; addEventListener("error", (e) => errors.push(e.message), true);
+addEventListener("securitypolicyviolation", (e) => errors.push(e.blockedURI));
+const logged = console.error; console.error = (...words) => errors.push(words.join(" "));</script>"""
+
+
+def chromium(page, *arguments) -> subprocess.CompletedProcess:
+    profile = f"--user-data-dir={page.parent / 'profile'}"
+    command = [CHROMIUM, *FLAGS, profile, *arguments, page.as_uri()]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_in_a_real_browser(page):
+    probed = page.with_name("probed.html")
+    probed.write_text(page.read_text().replace("<body>", EARLY).replace("</body>", PROBE))
+    log = page.with_name("network.json")
+    ran = chromium(probed, "--dump-dom", "--window-size=500,900", f"--log-net-log={log}", "--enable-logging=stderr")
+    seen = json.loads(re.search("SEEN(.*)SEEN", ran.stdout)[1].replace("&amp;", "&"))
+    assert seen["errors"] == [] and "CONSOLE" not in ran.stderr
+    assert all(name.startswith("data:") for name in seen["requests"]) and seen["loaded"] and seen["focused"]
+    assert seen["before"] == ["5.00 [3.19, 7.76]", "5.00 [3.19, 7.76]", "40.90 [40.47, 41.33]"]
+    assert seen["up"] == seen["before"] and seen["down"] == seen["before"][::-1] and seen["sort"] == "descending"
+    assert seen["wide"], "the page scrolls sideways at phone width"
+    asked = re.findall(r'"url":"\w+://([^/"]+)', log.read_text())
+    own = (".google.com", ".googleapis.com")  # what Chromium itself asks at its start
+    assert all(host.endswith(own) for host in asked), asked
+
+    pdf = page.with_name("report.pdf")
+    chromium(page, f"--print-to-pdf={pdf}")
+    assert pdf.read_bytes().startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) >= 3
+
+
+def test_model_card(tmp_path, made):
+    yaml = pytest.importorskip("yaml")
+    run = made.write_run(tmp_path / "one", made.VAL2012 | made.errors(40.9, 18.3))
+    save_recipe(load_recipe("table2-one-cnn", ["lr=0.02"]), run / "recipe.toml")
+    text = model_card(read_sources([run]).runs[0])
+    _, head, body = text.split("---\n", 2)
+    head = yaml.safe_load(head)
+    assert head["license"] == "apache-2.0" and head["library_name"] == "timm"
+    (result,) = head["model-index"][0]["results"]
+    assert result["dataset"]["name"] == "ILSVRC-2012 val"
+    assert [(m["name"], m["value"]) for m in result["metrics"]] == [
+        ("Top-1 accuracy, 10 crops averaged", 59.1), ("Top-5 accuracy, 10 crops averaged", 81.7)
+    ]  # fmt: skip
+    for part in ("## Intended use", "## Limits", "## Licence", "| lr | 0.01 | 0.02 |", "40.90 [40.47, 41.33]"):
+        assert part in body, part
+
+
+def test_two_hundred_runs(tmp_path, made):
+    """Under 30 s and 1 GiB for 200 runs of 90 epochs, in a process of its own."""
+    curve = [dict(epoch=n, train_loss=1, eval_loss=1, eval_top1=n, eval_top5=n, lr=0.01) for n in range(1, 91)]
+    for number in range(200):
+        line = made.VAL2012 | made.errors(40 + number / 100, 18) | dict(onnx_sha256=str(number))
+        made.write_run(tmp_path / "runs" / f"run{number:03d}", line, line | dict(views=1), curve=curve)
+    script = (
+        "import pathlib, sys; from alexnet_zoo.report import write_report;"
+        "write_report([pathlib.Path(sys.argv[1])], pathlib.Path(sys.argv[2]));"
+        "print(pathlib.Path('/proc/self/status').read_text())"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path / "runs"), str(tmp_path / "out")]
+    start = time.monotonic()
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert time.monotonic() - start < 30
+    peak = re.search(r"VmHWM:\s+(\d+) kB", ran.stdout)
+    assert peak is None or int(peak[1]) < 1024**2  # the peak is told on Linux only
+    assert (tmp_path / "out" / "report.md").read_text().count("| 1 CNN | 40.7 |") == 200
