@@ -176,10 +176,17 @@ def evaluate(
     device: Device = "auto",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="A results.csv to append to.")] = None,
+    submission: Annotated[
+        Optional[Path], typer.Option(help="Write predictions for ILSVRC-2012's test server instead: five ids a line.")
+    ] = None,
 ) -> None:
     """Top-1 and top-5 error of ONNX networks in onnxruntime."""
     from alexnet_zoo import pipeline
 
+    if submission is not None:
+        images = pipeline.submit(sources, checkpoint, data, split, views, device, submission)
+        print(f"{submission}: five devkit ids for each of {images:,} images")
+        return
     row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out)
     print(pipeline.describe_row(row))
 

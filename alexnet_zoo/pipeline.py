@@ -11,10 +11,11 @@ import tomli_w
 from safetensors import SafetensorError, safe_open
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
-from alexnet_zoo.data.dataset import Prepared, open_prepared
+from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
 from alexnet_zoo.data.digits import prepare_digits
 from alexnet_zoo.data.named import is_dataset_name
 from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.onnx import benchmark as speed
@@ -221,17 +222,41 @@ def evaluate(
     out: Path | None,
 ) -> dict:
     """One row of results.csv: of ONNX files, runs' folders or a model with a checkpoint; several are averaged."""
+    files, dataset, _ = open_evaluation(sources, checkpoint, data, split)
+    row = onnx_evaluate.evaluate(files, dataset, views, device)
+    if out is not None:
+        onnx_evaluate.append_results(out, [row])
+    return row
+
+
+def submit(
+    sources: list[str],
+    checkpoint: Path | None,
+    data: Path | None,
+    split: str | None,
+    views: int,
+    device: str,
+    submission: Path,
+) -> int:
+    """Writes what the networks of `evaluate` predict as ILSVRC's test server takes it; returns the number of images."""
+    files, dataset, devkit_ids = open_evaluation(sources, checkpoint, data, split)
+    check_can_submit(dataset, devkit_ids)
+    scores = onnx_evaluate.summed_probabilities(files, dataset, views, device)[-1]
+    write_submission(submission, dataset, devkit_ids, scores)
+    return len(dataset)
+
+
+def open_evaluation(
+    sources: list[str], checkpoint: Path | None, data: Path | None, split: str | None
+) -> tuple[list[Path], Dataset, list[int] | None]:
+    """The networks to evaluate, the split to do it on, and the devkit's ids of its classes, if known."""
     runs = [Path(source) for source in sources if (Path(source) / "recipe.toml").exists()]
     recipe = load_recipe(runs[0] / "recipe.toml") if runs else None
     if data is None and recipe is None:
         raise UserError("no data to evaluate on: name a prepared folder with --data", exit_code=2)
     prepared = open_data(data) if data else find_data(recipe, None, runs[0])
     files = [as_onnx(source, checkpoint, data) for source in sources]
-    dataset = prepared.split(split or (recipe.test_split if recipe else "val"))
-    row = onnx_evaluate.evaluate(files, dataset, views, device)
-    if out is not None:
-        onnx_evaluate.append_results(out, [row])
-    return row
+    return files, prepared.split(split or (recipe.test_split if recipe else "val")), prepared.devkit_ids
 
 
 def as_onnx(source: str, checkpoint: Path | None, data: Path | None) -> Path:

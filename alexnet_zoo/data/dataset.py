@@ -92,7 +92,8 @@ class Prepared:
 
     Attributes: folder, name, image_size, classes (sorted names; label = index), mean (float32 (S, S, 3), 0..255, of the
     train split), eigenvalues (3,) falling and eigenvectors (3, 3) columns of the RGB covariance of train pixels in
-    [0, 1], both float64; sha256, of prepared.json, which holds the checksum of every file: the checksum of the data.
+    [0, 1], both float64; devkit_ids, ILSVRC's number of each class, or None; encoding, a key of shards.ENCODINGS;
+    sha256, of prepared.json, which holds the checksum of every file: the checksum of the data.
     """
 
     def __init__(self, folder: Path):
@@ -108,6 +109,7 @@ class Prepared:
         self.name: str = described["name"]
         self.image_size: int = described["image_size"]
         self.classes: list[str] = described["classes"]
+        self.devkit_ids: list[int] | None = described.get("devkit_ids")
         self.encoding: str = described.get("encoding", "npy")
         if self.encoding not in ENCODINGS:
             raise ValueError(f"encoding {self.encoding!r}")

@@ -102,7 +102,7 @@ def ilsvrc(folder: Path, year: Year, splits: tuple[str, ...] | None = None, cach
             if split == "train"
             else _numbered(members, archive, year, split, devkit, _truth(folder, year, split, devkit))
         )
-    return Source(year.name, devkit.classes, listings)
+    return Source(year.name, devkit.classes, listings, [devkit.wnids.index(wnid) + 1 for wnid in devkit.classes])
 
 
 def read_devkit(folder: Path, year: Year) -> Devkit:

@@ -58,7 +58,7 @@ def prepare(
         shards = _slices(photographs, shard_images, encoding)
         _write_shards(photographs.name, shards, store, workers)
         splits = {split: _finished_split(shards, store, split) for split in photographs.splits}
-        store.finish(photographs.name, photographs.classes, splits, threads=workers)
+        store.finish(photographs.name, photographs.classes, splits, workers, photographs.devkit_ids)
     return open_prepared(out)
 
 

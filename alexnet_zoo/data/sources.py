@@ -6,7 +6,7 @@ This file knows trees of class folders; archives.py, ilsvrc.py, fall.py, cifar.p
 import hashlib
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_zoo.errors import UserError
@@ -34,6 +34,7 @@ class Source:
     name: str
     classes: list[str]
     splits: dict[str, Listing]
+    devkit_ids: list[int] | None = None  # ILSVRC's number of each class, where its kit came with the photographs
 
     def sha256(self) -> str:
         """Of the classes and of every split's names: the same photographs in the same order, wherever they lie."""
@@ -47,7 +48,7 @@ class Source:
         lacking = [split for split in splits if split not in self.splits]
         if lacking:
             raise UserError(f"{self.name}: has no split {lacking[0]!r}; it has {', '.join(self.splits)}", exit_code=2)
-        return Source(self.name, self.classes, {split: self.splits[split] for split in self.splits if split in splits})
+        return replace(self, splits={split: self.splits[split] for split in self.splits if split in splits})
 
 
 def image_folder(root: Path, val_fraction: float = 0.1) -> Source:

@@ -100,7 +100,14 @@ class Store:
             self.shards[file] = entry
             self._write_json(PREPARING, self.key | {"shards": self.shards})
 
-    def finish(self, name: str, classes: list[str], splits: dict[str, Split], threads: int) -> None:
+    def finish(
+        self,
+        name: str,
+        classes: list[str],
+        splits: dict[str, Split],
+        threads: int,
+        devkit_ids: list[int] | None = None,
+    ) -> None:
         """Write labels, names, mean and colour of "train", and prepared.json."""
         described = {split: self._describe(split, classes, content) for split, content in splits.items()}
         mean_of = "train" if "train" in splits else next(iter(splits))  # an evaluation may want no more than a test set
@@ -111,6 +118,7 @@ class Store:
         with self.replacing("mean.npy") as path, open(path, "wb") as out:
             np.save(out, mean)
         prepared = {"format": FORMAT, "name": name, **self.key, "classes": classes, "splits": described}
+        prepared["devkit_ids"] = devkit_ids
         prepared["mean"] = self._checksummed("mean.npy") | {"of": mean_of}
         prepared["colour"] = {
             "covariance": covariance.tolist(),
