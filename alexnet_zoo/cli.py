@@ -212,15 +212,16 @@ def report(
 
 @app.command(epilog="Example: alexzoo benchmark training --batch-size 64")
 def benchmark(
-    what: Annotated[str, typer.Argument(help="training or lrn.")] = "training",
+    what: Annotated[str, typer.Argument(help="training, lrn, prepare or loader.")] = "training",
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
     repetitions: Annotated[int, typer.Option(help="Of each candidate, interleaved.")] = 5,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare and loader: CLASS/*.JPEG.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     from alexnet_zoo import pipeline
 
-    pipeline.benchmark(what, batch_size, repetitions, out)
+    pipeline.benchmark(what, batch_size, repetitions, out, data)
 
 
 def describe_data(prepared) -> str:

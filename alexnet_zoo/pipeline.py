@@ -19,6 +19,7 @@ from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.onnx import benchmark as speed
+from alexnet_zoo.onnx import data_benchmark as data_speed
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.evaluate import Preprocessing
@@ -282,11 +283,23 @@ def describe_row(row: dict) -> str:
     )
 
 
-def benchmark(what: str, batch_size: int, repetitions: int, out: Path | None) -> None:
-    if what not in ("training", "lrn"):
-        raise UserError(f"benchmark {what}: there are training and lrn", exit_code=2)
-    rows = speed.training(batch_size=batch_size, repetitions=repetitions) if what == "training" else speed.lrn()
+def benchmark(what: str, batch_size: int, repetitions: int, out: Path | None, data: Path | None = None) -> None:
+    if what not in ("training", "lrn", "prepare", "loader"):
+        raise UserError(f"benchmark {what}: there are training, lrn, prepare and loader", exit_code=2)
+    if what in ("prepare", "loader"):
+        rows = benchmark_data(what, data, repetitions)
+    else:
+        rows = speed.training(batch_size=batch_size, repetitions=repetitions) if what == "training" else speed.lrn()
     print(speed.table(rows))
+
+
+def benchmark_data(what: str, photographs: Path | None, repetitions: int) -> list[dict]:
+    if photographs is None:
+        raise UserError(f"benchmark {what}: name a folder of photographs with --data", exit_code=2)
+    if what == "prepare":
+        return data_speed.preparing(photographs, repetitions=repetitions)
+    gathered = data_speed.gathering(photographs, repetitions=repetitions)
+    return gathered + data_speed.loading(photographs, repetitions=repetitions)
 
 
 def say(text: str) -> None:

@@ -28,8 +28,9 @@ def square(data: bytes, image_size: int) -> bytes:
     image.draft(None, (2 * image_size, 2 * image_size))
     image.load()
     reduced = round(max(full) / max(image.size))
+    stored = image.size
     upright = _upright(image)
-    width, height = full if upright.size == image.size else full[::-1]
+    width, height = full if upright.size == stored else full[::-1]
     box = tuple(edge / reduced for edge in _box(width, height, image_size))
     return _rgb(upright).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box).tobytes()
 
@@ -45,9 +46,10 @@ def _box(width: int, height: int, image_size: int) -> tuple[float, float, float,
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what is upright already
     except Exception:  # some photographs of ILSVRC carry a broken EXIF block: their pixels are still right
-        return image
+        pass
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -55,7 +57,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def reason(error: Exception) -> str:

@@ -73,7 +73,8 @@ class Fabricate:
     @staticmethod
     def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
         out = io.BytesIO()
-        with tarfile.open(fileobj=out, mode=mode) as tar:
+        options = {"compresslevel": 1} if mode == "w:gz" else {}
+        with tarfile.open(fileobj=out, mode=mode, **options) as tar:
             for name, content in files.items():
                 member = tarfile.TarInfo(name)
                 member.size = len(content)
