@@ -65,19 +65,59 @@ def debug_option(
     """AlexNet, the reference implementation: every number in the paper is a command."""
 
 
-@app.command(epilog="Example: alexzoo models")
-def models() -> None:
-    """The networks that `import alexnet_zoo` gives timm, with their parameters."""
+@app.command(epilog="Example: alexzoo models alexnet_krizhevsky")
+def models(
+    name: Annotated[Optional[str], typer.Argument(help="A network, for a table of its layers.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Images of the batch whose memory is counted.", min=1)] = 128,
+) -> None:
+    """The networks that `import alexnet_zoo` gives timm: parameters, multiply-adds, memory, what columns exchange."""
     import timm
-    import torch
+
+    from alexnet_zoo.models import count, model_names
+
+    if name is not None:
+        return print(count.table_of_layers(name, batch_size))
+    for each in model_names():
+        print(f"{each:32} {timm.model_entrypoint(each).__doc__.strip().splitlines()[0]}")
+    print()
+    print(count.table_of_models(batch_size))
+
+
+@app.command(name="import", epilog="Example: alexzoo import bvlc_alexnet.caffemodel")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(help="A .caffemodel, the ONNX Model Zoo's .onnx, a .pth, .safetensors.")
+    ],
+    out: Annotated[Optional[Path], typer.Option(help="The file to write. [default: FILE with .safetensors]")] = None,
+    model: Annotated[Optional[str], typer.Option(help="The network, where the file does not tell.")] = None,
+) -> None:
+    """Public weights to a .safetensors file under the paper's names, conv1 reading RGB. Nothing in FILE is executed."""
+    from alexnet_zoo.models.weights import PUBLISHED, import_weights
+
+    path, name = import_weights(file, out, model)
+    checked = "its hash is the published one" if file.name in PUBLISHED else "no hash is published for such a name"
+    print(f"{path}: weights of {name}; {checked}")
+
+
+@app.command(
+    name="timm",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="Example: alexzoo timm pytorch-image-models/validate.py DATA --model alexnet_bvlc --pretrained",
+)
+def timm_(
+    context: typer.Context,
+    script: Annotated[Path, typer.Argument(help="train.py, validate.py, benchmark.py, ... of timm's repository.")],
+) -> None:
+    """Runs a script of timm's with our networks registered; what follows SCRIPT is the script's."""
+    import runpy
 
     import alexnet_zoo  # noqa: F401  (registers them)
 
-    for name in timm.list_models(module="alexnet"):
-        with torch.device("meta"):
-            model = timm.create_model(name)
-        what = timm.model_entrypoint(name).__doc__.strip().splitlines()[0]
-        print(f"{name:32} {sum(p.numel() for p in model.parameters()):>12,}  {what}")
+    if not script.is_file():
+        raise UserError(f"{script}: no such script; clone https://github.com/huggingface/pytorch-image-models", 2)
+    sys.argv = [str(script), *context.args]
+    sys.path.insert(0, str(script.resolve().parent))  # as python does
+    runpy.run_path(str(script), run_name="__main__")
 
 
 @app.command(epilog="Example: alexzoo recipes")
@@ -138,6 +178,12 @@ def reproduce(
         bool, typer.Option("--resume", help="Continue the run in --out, or the recipe's last one.")
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it would do and cost here.")] = False,
+    columns: Annotated[
+        Optional[int], typer.Option(help="1: each process holds the whole network. [default: the network's columns]")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where a step's time goes, for each column.")
+    ] = False,
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
@@ -145,8 +191,10 @@ def reproduce(
 
     if dry_run:
         print(pipeline.dry_run(recipe, data, gpus, set_ or []))
+    elif pipeline.launch.under_torchrun():
+        pipeline.reproduce_under_torchrun(recipe, data, out, resume, set_ or [], columns, profile)
     else:
-        pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [])
+        pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [], columns, profile)
 
 
 @app.command(epilog="Example: alexzoo export runs/digits --out digits.onnx")

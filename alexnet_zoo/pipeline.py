@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import timm
@@ -34,40 +36,78 @@ RUNS = Path("runs")
 
 
 def reproduce(
-    name: str | None, data: Path | None, gpus: int, out: Path | None, resume: bool, overrides: list[str]
+    name: str | None,
+    data: Path | None,
+    gpus: int,
+    out: Path | None,
+    resume: bool,
+    overrides: list[str],
+    columns: int | None = None,
+    profile: bool = False,
 ) -> list[dict]:
     """Photographs -> prepared images -> weights -> ONNX -> errors -> tables, in one run's folder.
 
     Returns the run's rows of results.csv: ten crops, centre crop.
     """
     recipe, run = choose_run(name, out, resume, overrides)
-    say(f"recipe {recipe.name}: {launch.describe(recipe, gpus)}; run folder {run}")
+    say(f"recipe {recipe.name}: {launch.describe(recipe, gpus, columns)}; run folder {run}")
     with only_one(run):
         prepared = find_data(recipe, data, run)
         start_run(run, recipe, prepared, gpus)
         if recipe.members:
             files = train_members(recipe, prepared, run, gpus, overrides)
         else:
-            files = [train_one(recipe, prepared, run, gpus, resume)]
-        split = prepared.split(recipe.test_split)
-        rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in (10, 1)]
-        (run / "results.csv").unlink(missing_ok=True)
-        onnx_evaluate.append_results(run / "results.csv", rows)
-        write_report([run], run / "report")
+            with told_how_to_go_on(run):
+                launch.run_training(with_start(recipe), prepared.folder, run, gpus, resume, columns, profile)
+            files = [export(str(run), None, None, None)[0]]
+        return measure(recipe, prepared, run, files)
+
+
+def reproduce_under_torchrun(
+    name: str | None,
+    data: Path | None,
+    out: Path | None,
+    resume: bool,
+    overrides: list[str],
+    columns: int | None = None,
+    profile: bool = False,
+) -> None:
+    """The same in one of the processes that torchrun started, on one machine or on several that share their folders."""
+    if out is None:
+        raise UserError("under torchrun all processes need the same folder: name it with --out", exit_code=2)
+    recipe, run = choose_run(name, out, resume, overrides)
+    with launch.joined(recipe, columns) as layout, only_one(run) if layout.first else nullcontext():
+        if layout.first:
+            say(f"recipe {recipe.name}: {launch.describe(recipe, layout.processes, columns)}; run folder {run}")
+            start_run(run, recipe, find_data(recipe, data, run), layout.processes)
+        layout.wait_for_all()
+        prepared = find_data(recipe, data, run)
+        with told_how_to_go_on(run):
+            launch.train(with_start(recipe), prepared, run, layout, resume, profile)
+        if layout.first:
+            measure(recipe, prepared, run, [export(str(run), None, None, None)[0]])
+
+
+@contextmanager
+def told_how_to_go_on(run: Path) -> Iterator[None]:
+    try:
+        yield
+    except Interrupted as error:
+        again = f"continue with: alexzoo reproduce --resume --out {run}"
+        raise Interrupted(f"{error}; {again}", error.exit_code) from error
+
+
+def measure(recipe: Recipe, prepared: Prepared, run: Path, files: list[Path]) -> list[dict]:
+    """The errors of a run's networks, averaged where there are several: into results.csv, the report, on the screen."""
+    split = prepared.split(recipe.test_split)
+    rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in (10, 1)]
+    (run / "results.csv").unlink(missing_ok=True)
+    onnx_evaluate.append_results(run / "results.csv", rows)
+    write_report([run], run / "report")
     for row in rows:
         print(describe_row(row))
     print(f"networks {', '.join(map(str, files))}; figures {run}/results.csv; tables {run}/report/report.md")
     return rows
-
-
-def train_one(recipe: Recipe, prepared: Prepared, run: Path, gpus: int, resume: bool) -> Path:
-    """Trains a recipe in its run's folder, or goes on there, and exports the network; returns the ONNX file."""
-    try:
-        launch.run_training(with_start(recipe), prepared.folder, run, gpus, resume)
-    except Interrupted as error:
-        again = f"continue with: alexzoo reproduce --resume --out {run}"
-        raise Interrupted(f"{error}; {again}", error.exit_code) from error
-    return export(str(run), None, None, None)[0]
 
 
 def train_members(recipe: Recipe, prepared: Prepared, run: Path, gpus: int, overrides: list[str]) -> list[Path]:

@@ -138,3 +138,31 @@ def test_models_and_recipes_are_listed(inside):
     assert code == 0 and re.search(r"alexnet_krizhevsky +60,965,224", out)
     code, out, _ = inside("recipes")
     assert code == 0 and "table2-one-cnn" in out and "digits" in out
+
+
+def test_models_tells_what_networks_cost(inside):
+    code, out, _ = inside("models", "alexnet_krizhevsky_6conv", "--batch-size", "2")
+    assert code == 0 and "exchange_conv6" in out and "61,555,304" in out
+    code, _, err = inside("models", "resnet50")
+    assert code == 2 and err.count("\n") == 1 and "no such network" in err
+
+
+def test_import_of_torchvisions_weights(inside, folder):
+    import torch
+    import torchvision
+
+    torch.save(torchvision.models.alexnet(num_classes=2).state_dict(), folder / "theirs.pth")
+    code, out, err = inside("import", "theirs.pth", "--out", "ours.safetensors")
+    assert code == 0 and "ours.safetensors: weights of alexnet_owt" in out, err
+    (folder / "noise.caffemodel").write_bytes(b"noise" * 100)
+    code, _, err = inside("import", "noise.caffemodel")
+    assert code == 1 and err.count("\n") == 1 and "noise.caffemodel" in err
+
+
+def test_timm_runs_a_script_with_our_networks(inside, folder):
+    script = folder / "script.py"
+    script.write_text("import sys, timm\nif __name__ == '__main__': print(timm.is_model(sys.argv[2]), sys.argv[1:])")
+    code, out, _ = inside("timm", "script.py", "--model", "alexnet_bvlc", "--help")
+    assert code == 0 and "True ['--model', 'alexnet_bvlc', '--help']" in out
+    code, _, err = inside("timm", "nowhere.py")
+    assert code == 2 and "no such script" in err

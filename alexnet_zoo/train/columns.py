@@ -10,7 +10,11 @@ is held whole by each.
 """
 
 import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import timm
@@ -37,15 +41,30 @@ class Layout:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     column_group: dist.ProcessGroup | None = None
     data_group: dist.ProcessGroup | None = None
+    patient_group: dist.ProcessGroup | None = None  # of all processes, without the time limit of the others
+
+    @property
+    def processes(self) -> int:
+        return self.columns * self.replicas
 
     @property
     def first(self) -> bool:
         return self.column == 0 and self.replica == 0
 
+    def wait_for_all(self) -> None:
+        """Until every process is here, however long one of them writes a checkpoint or prepares images."""
+        if self.patient_group is not None:
+            dist.barrier(group=self.patient_group)
 
-def divide(gpus: int, model_columns: int) -> tuple[int, int]:
-    """(replicas, columns) of `gpus` processes for a network of model_columns; UserError where they do not divide."""
-    if gpus == 1 or model_columns == 1:
+
+def divide(gpus: int, model_columns: int, columns: int | None = None) -> tuple[int, int]:
+    """(replicas, columns) of `gpus` processes for a network of model_columns; UserError where they do not divide.
+
+    columns=1 keeps all columns of a network in each process: plain data parallelism.
+    """
+    if columns not in (None, 1, model_columns):
+        raise UserError(f"--columns {columns}: the network has {model_columns}; try --columns 1", exit_code=2)
+    if gpus >= 1 and (gpus == 1 or model_columns == 1 or columns == 1):
         return gpus, 1
     if gpus < 1 or gpus % model_columns:
         raise UserError(
@@ -56,7 +75,12 @@ def divide(gpus: int, model_columns: int) -> tuple[int, int]:
     return gpus // model_columns, model_columns
 
 
-def join(model_columns: int) -> Layout:
+def hang_seconds() -> float:
+    """How long a process may wait for another in the middle of a step before it is taken for dead."""
+    return float(os.environ.get("ALEXZOO_HANG_SECONDS", "45"))
+
+
+def join(model_columns: int, columns: int | None = None) -> Layout:
     """This process's place among those that torchrun started: a (data, column) mesh over NCCL or gloo."""
     local_rank, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     cuda = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
@@ -65,32 +89,36 @@ def join(model_columns: int) -> Layout:
         torch.cuda.set_device(device)
     else:
         torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
-    dist.init_process_group("nccl" if cuda else "gloo", device_id=device if cuda else None)
-    replicas, columns = divide(dist.get_world_size(), model_columns)
+    limit = timedelta(seconds=hang_seconds())
+    dist.init_process_group("nccl" if cuda else "gloo", timeout=limit, device_id=device if cuda else None)
+    replicas, columns = divide(dist.get_world_size(), model_columns, columns)
     mesh = init_device_mesh(device.type, (replicas, columns), mesh_dim_names=("data", "column"))
     replica, column = mesh.get_coordinate()
-    return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"))
+    patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
+    return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"), patient)
 
 
 class _Gather(torch.autograd.Function):
     """The maps of all columns from each column's own, along dimension 1."""
 
     @staticmethod
-    def forward(ctx, own: Tensor, layout: Layout, read_whole: bool) -> Tensor:
-        ctx.layout, ctx.read_whole = layout, read_whole
+    def forward(ctx, own: Tensor, exchange: "Exchange") -> Tensor:
+        ctx.exchange, layout = exchange, exchange.layout
         parts = [torch.empty_like(own) for _ in range(layout.columns)]
-        dist.all_gather(parts, own.contiguous(), group=layout.column_group)
+        with exchange.counted(own):
+            dist.all_gather(parts, own.contiguous(), group=layout.column_group)
         return torch.cat(parts, dim=1)
 
     @staticmethod
     def backward(ctx, grad: Tensor):
-        layout = ctx.layout
+        exchange, layout = ctx.exchange, ctx.exchange.layout
         parts = [part.contiguous() for part in grad.chunk(layout.columns, dim=1)]
-        if ctx.read_whole:  # each column computed all that reads these maps, so its own gradient is the whole one
-            return parts[layout.column], None, None
+        if exchange.read_whole:  # each column computed all that reads these maps: its own gradient is the whole one
+            return parts[layout.column], None
         received = [torch.empty_like(part) for part in parts]
-        dist.all_to_all(received, parts, group=layout.column_group)
-        return torch.stack(received).sum(0), None, None
+        with exchange.counted(parts[0]):
+            dist.all_to_all(received, parts, group=layout.column_group)
+        return torch.stack(received).sum(0), None
 
 
 class Exchange(nn.Module):
@@ -103,9 +131,20 @@ class Exchange(nn.Module):
     def __init__(self, layout: Layout, read_whole: bool):
         super().__init__()
         self.layout, self.read_whole = layout, read_whole
+        self.sent_bytes, self.seconds = 0, 0.0  # by this column, since the start
 
     def forward(self, x: Tensor) -> Tensor:
-        return _Gather.apply(x, self.layout, self.read_whole)
+        return _Gather.apply(x, self)
+
+    @contextmanager
+    def counted(self, sent: Tensor) -> Iterator[None]:
+        """Counts what goes to each other column, and the time, in which a column also waits for a slower one."""
+        began = time.perf_counter()
+        yield
+        if not self.training:  # validation is no step
+            return
+        self.seconds += time.perf_counter() - began
+        self.sent_bytes += sent.numel() * sent.element_size() * (self.layout.columns - 1)
 
 
 def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:

@@ -3,6 +3,8 @@
 import logging
 import os
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -24,38 +26,40 @@ def columns_of(recipe: Recipe) -> int:
         return getattr(create_model(recipe), "columns", 1)
 
 
-def describe(recipe: Recipe, gpus: int) -> str:
-    """One line: which processes there will be, and on what."""
-    replicas, columns = divide(gpus, columns_of(recipe))
+def under_torchrun() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ
+
+
+def describe(recipe: Recipe, gpus: int, columns: int | None = None) -> str:
+    """One line: which processes there will be, on what, and what each gets of a batch."""
+    replicas, columns = divide(gpus, columns_of(recipe), columns)
     cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
     what = "the two columns" if columns == 2 else "the whole network"
     if replicas > 1:
         what = f"{replicas} replicas of {what}"
-    where = "CUDA device" if cuda >= gpus else "CPU process"
-    plural = {"CUDA device": "CUDA devices", "CPU process": "CPU processes"}
-    text = f"{what} in {gpus} {plural[where] if gpus > 1 else where}"
-    return (
-        text
-        if cuda >= gpus
-        else f"{text}, for want of {gpus} CUDA devices"
-        if gpus > 1
-        else f"{text}, for want of a CUDA device"
-    )
+    one, many = ("CUDA device", "CUDA devices") if cuda >= gpus else ("CPU process", "CPU processes")
+    text = f"{what} in {gpus} {many if gpus > 1 else one}"
+    if cuda < gpus:
+        text += ", for want of a CUDA device" if gpus == 1 else f", for want of {gpus} CUDA devices"
+    share = f", {recipe.batch_size // replicas} to each replica" if replicas > 1 else ""
+    return f"{text}; batches of {recipe.batch_size}{share}"
 
 
-def run_training(recipe: Recipe, data: Path, run: Path, gpus: int, resume: bool) -> None:
+def run_training(
+    recipe: Recipe, data: Path, run: Path, gpus: int, resume: bool, columns: int | None = None, profile: bool = False
+) -> None:
     """Trains in this process, or in `gpus` new ones; returns when run/model.safetensors is written."""
-    divide(gpus, columns_of(recipe))
+    divide(gpus, columns_of(recipe), columns)
     if gpus == 1:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return train(recipe, open_prepared(data), run, Layout(device=device), resume)
-    launch(gpus, work, recipe, data, run, resume)
+        return train(recipe, open_prepared(data), run, Layout(device=device), resume, profile)
+    launch(gpus, work, recipe, data, run, resume, columns, profile)
 
 
 def launch(gpus: int, function, *args) -> None:
     """function(*args) in `gpus` processes of this machine; where one fails the rest are stopped, UserError says why."""
-    logging.getLogger("torch.distributed").setLevel(logging.CRITICAL)
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    for name in ("torch.distributed", "torch.distributed.elastic", "torch.multiprocessing"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is in the line that UserError says
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -67,7 +71,6 @@ def launch(gpus: int, function, *args) -> None:
         monitor_interval=0.2,
         start_method="spawn",
     )
-    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // gpus)))
     try:
         elastic_launch(config, function)(*args)
     except ChildFailedError as error:
@@ -86,12 +89,19 @@ def _reason(failure) -> str:
 
 
 @record
-def work(recipe: Recipe, data: Path, run: Path, resume: bool) -> None:
-    """One of the processes, whoever started them: finds its place and trains."""
-    layout = join(columns_of(recipe))
+def work(recipe: Recipe, data: Path, run: Path, resume: bool, columns: int | None, profile: bool) -> None:
+    """One of the processes that `launch` started."""
+    with joined(recipe, columns) as layout:
+        train(recipe, open_prepared(data), run, layout, resume, profile)
+
+
+@contextmanager
+def joined(recipe: Recipe, columns: int | None) -> Iterator[Layout]:
+    """This process's place among the others, until all are done; shows the traceback of what was not foreseen."""
     try:
-        train(recipe, open_prepared(data), run, layout, resume)
-        dist.barrier()
+        layout = join(columns_of(recipe), columns)
+        yield layout
+        layout.wait_for_all()
     except UserError:
         raise
     except Exception:

@@ -1,5 +1,7 @@
 """The training loop: recipe and prepared images in, checkpoints and final weights out (section 5)."""
 
+import faulthandler
+import json
 import math
 import signal
 import time
@@ -18,11 +20,13 @@ from alexnet_zoo.data.augment import Crops, centre_crop, draw_crops, to_input
 from alexnet_zoo.data.dataset import Dataset, Prepared
 from alexnet_zoo.data.loader import Batch, Prefetch, generator, seed_of
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sync
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
-from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.columns import Layout, hang_seconds
 from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
+from alexnet_zoo.train.profile import StepTimes, gather_records, profile_table
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.run import append_metrics, append_summary, forget_after
 
@@ -58,9 +62,11 @@ class Training:
         self.model = columns.build(recipe, len(prepared.classes), layout).to(self.dtype)
         self.optimizer = PaperSGD(parameter_groups(self.model, recipe), recipe.lr, recipe.momentum)
         self.schedule = Schedule(recipe, self.steps)
+        self.lr = recipe.lr  # of the last step
         self.mean = torch.from_numpy(prepared.mean).to(layout.device)
         self.done = Done()
         self.stop_asked = False
+        self.times = StepTimes(layout)
         self.saved_at = time.monotonic()
 
     @property
@@ -73,16 +79,19 @@ class Training:
     def train_step(self, batch: Batch) -> Tensor:
         """Forward, backward, update; returns what all processes agree on: loss, wrong, stop and save, summed."""
         recipe, layout = self.recipe, self.layout
+        watch_for_hanging()
         torch.manual_seed(seed_of(recipe.seed, DROPOUT, self.step, layout.column, layout.replica))
         inputs, labels = self.to_device(batch)
         with torch.autocast(layout.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = self.model(inputs)
         loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
         loss.backward()
-        columns.sum_gradients(self.model, layout)
-        self.lr = self.schedule.apply(self.optimizer, self.step / self.steps)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        with self.times.measured("replicas"):
+            columns.sum_gradients(self.model, layout)
+        with self.times.measured("optimiser"):
+            self.lr = self.schedule.apply(self.optimizer, self.step / self.steps)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
         wrong = (logits.detach().argmax(1) != labels).sum()
         return self.agree(loss.detach() * recipe.batch_size, wrong)
 
@@ -110,8 +119,9 @@ class Training:
         began, images_before = time.monotonic(), self.done.images
         loader = Prefetch(self.train_split, self.recipe.crop_size, self.plan_epoch())
         for batch in loader:
-            stats = self.train_step(batch)
-            loss, wrong, stop, save = stats.tolist()
+            with self.times.measured("step"):
+                stats = self.train_step(batch)
+                loss, wrong, stop, save = stats.tolist()
             self.count(loss, wrong)
             if self.layout.first:
                 self.record(loss, wrong, loader.waited / (time.monotonic() - began))
@@ -122,6 +132,7 @@ class Training:
                 raise Interrupted(f"stopped at epoch {self.done.epoch + 1}, step {self.done.step} of {self.steps}", 130)
         self.images_per_s = (self.done.images - images_before) / (time.monotonic() - began)
         self.data_wait = loader.waited / (time.monotonic() - began)
+        self.times.seconds["data wait"] += loader.waited
 
     def plan_epoch(self) -> Iterator[tuple[np.ndarray, Crops]]:
         """This replica's part of each batch that is left in the epoch: indices into the split, and their crops."""
@@ -183,6 +194,8 @@ class Training:
         }
         if self.layout.first:
             append_summary(self.run, row)
+        if self.layout.replica == 0 and 100 - eval_top1 < self.schedule.best_err:
+            self.save_weights("best.safetensors")
         self.schedule.end_epoch(done.epoch + 1, 100 - eval_top1)
         self.done = Done(epoch=done.epoch + 1)
         self.save()
@@ -190,6 +203,7 @@ class Training:
     @torch.no_grad()
     def validate(self) -> tuple[float, float, float]:
         """Loss, and top-1 and top-5 in percent, of the centre crop over the evaluation split."""
+        faulthandler.cancel_dump_traceback_later()
         recipe, layout, split = self.recipe, self.layout, self.eval_split
         mine = np.arange(layout.replica, len(split), layout.replicas)
         parts = [mine[i : i + recipe.batch_size] for i in range(0, len(mine), recipe.batch_size)]
@@ -215,14 +229,24 @@ class Training:
             while self.step < self.total_steps or self.done.step:
                 self.train_epoch(progress)
                 self.end_epoch()
-        weights = columns.merge(self.model.float().state_dict(), self.layout) if self.layout.replica == 0 else None
+        faulthandler.cancel_dump_traceback_later()
+        self.model.float()
+        if self.layout.replica == 0:
+            self.save_weights("model.safetensors")
+        self.layout.wait_for_all()
+
+    def save_weights(self, name: str) -> None:
+        """The network's weights, canonical, as a file of the run; by the first process, all of replica 0 take part."""
+        weights = columns.merge(self.model.state_dict(), self.layout)
         if weights is not None:
-            partial = self.run / ".partial-model.safetensors"
+            partial = self.run / f".partial-{name}"
             save_file(weights, partial, metadata={"format": "pt"})
-            partial.rename(self.run / "model.safetensors")
+            sync(partial)
+            partial.rename(self.run / name)
 
     def save(self) -> None:
-        """A checkpoint, written by the first process from the first replica's columns."""
+        """A checkpoint, written by the first process from the first replica's columns; all wait for it."""
+        faulthandler.cancel_dump_traceback_later()
         if self.layout.replica == 0:
             parameters = dict(self.model.named_parameters())
             velocities = {name: self.optimizer.state[w]["velocity"] for name, w in parameters.items()}
@@ -232,6 +256,7 @@ class Training:
                 state = {"done": asdict(self.done), "schedule": self.schedule.state_dict()}
                 keep = self.recipe.keep_checkpoints
                 save_checkpoint(self.run / "checkpoints", self.step, weights, velocities, state, keep)
+        self.layout.wait_for_all()
         self.saved_at = time.monotonic()
 
     def resume(self) -> None:
@@ -251,11 +276,14 @@ class Training:
             ) from error
         self.done = Done(**state["done"])
         self.schedule.load_state_dict(state["schedule"])
+        self.lr = self.schedule.apply(self.optimizer, max(self.step - 1, 0) / self.steps)
         if self.layout.first:
             forget_after(self.run, self.done.epoch, self.step)
 
 
-def train(recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False) -> None:
+def train(
+    recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False, profile: bool = False
+) -> None:
     """Trains `recipe` on prepared images into the folder `run`, or continues there; ends with run/model.safetensors.
 
     SIGINT and SIGTERM end it after the step under way with a checkpoint and Interrupted (exit code 130).
@@ -272,8 +300,19 @@ def train(recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume:
     try:
         training.fit()
     finally:
+        faulthandler.cancel_dump_traceback_later()
         for number, handler in previous.items():
             signal.signal(number, handler)
+    records = gather_records(training.model, training.times, layout)
+    if layout.first:
+        (run / "devices.json").write_text(json.dumps(records, indent=1))
+        if profile:
+            print(profile_table(records), flush=True)
+
+
+def watch_for_hanging() -> None:
+    """Shows where a process stands that has not begun another step for so long that the others give it up."""
+    faulthandler.dump_traceback_later(hang_seconds())
 
 
 def check_fits(recipe: Recipe, prepared: Prepared, split: Dataset, layout: Layout) -> None:

@@ -3,6 +3,9 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,9 +15,13 @@ import timm
 import torch
 from safetensors.torch import load_file
 
+from alexnet_zoo.data.loader import seed_of
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_zoo.train.columns import Layout, divide, split
 from alexnet_zoo.train.launch import run_training
+from alexnet_zoo.train.loop import DROPOUT
+from alexnet_zoo.train.recipe import save_recipe
 
 WITHOUT_DROPOUT = "model_args.drop_rate=0.0"
 
@@ -36,6 +43,76 @@ def test_columns_and_replicas_compute_what_one_process_computes(tmp_path, digits
         assert their_weights.keys() == weights.keys()
         for name in weights:
             torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-4, atol=2e-5, msg=name)
+
+
+def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
+    return ((one - other).norm() / other.norm()).item()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["alexnet_krizhevsky", "alexnet_krizhevsky_6conv", "alexnet_krizhevsky_net145"])
+@pytest.mark.parametrize("precision, tolerance", [("float64", 1e-9), ("float32", 1e-4)])
+def test_ten_steps_of_any_layout_are_the_same(tmp_path, digits, small_recipe, model, precision, tolerance):
+    """Losses, and weights and velocities (which are the gradients of all steps, added up), from checkpoints."""
+    recipe = small_recipe(WITHOUT_DROPOUT, f"model={model}", f"precision={precision}", f"epochs={10 / 22}")
+    found = {}
+    for gpus in (1, 2, 4):
+        run_training(recipe, digits.folder, tmp_path / str(gpus), gpus, resume=False)
+        (checkpoint,) = list_checkpoints(tmp_path / str(gpus) / "checkpoints")
+        found[gpus] = losses_and_weights(tmp_path / str(gpus))[0], *load_checkpoint(checkpoint)[:2]
+    losses, weights, velocities = found[1]
+    assert len(losses) == 10
+    for gpus in (2, 4):
+        theirs, their_weights, their_velocities = found[gpus]
+        torch.testing.assert_close(theirs, losses, rtol=tolerance, atol=0)
+        for name in weights:
+            assert relative_error(their_weights[name], weights[name]) < tolerance, name
+            assert relative_error(their_velocities[name], velocities[name]) < tolerance, name
+
+
+def test_what_crosses_is_what_the_paper_moves(tmp_path, digits, small_recipe):
+    """At each meeting point half of the maps go forward, and their gradients back; fc8 is whole in both columns."""
+    run_training(small_recipe("batch_size=32", "epochs=0.1"), digits.folder, tmp_path, 2, resume=False)
+    width, images, bytes_each = 0.125, 32, 4
+    side = 3  # of pool2's maps of a 64-pixel image; pool5's are 1 x 1
+    expected = {
+        "exchange_conv3": 2 * 128 * width * side * side,
+        "exchange_fc6": 2 * 128 * width,
+        "exchange_fc7": 2 * 2048 * width,
+        "exchange_fc8": 2048 * width,
+    }
+    for record in json.loads((tmp_path / "devices.json").read_text()):
+        sent = {name: per_step / images / bytes_each for name, per_step in record["bytes_sent_a_step"].items()}
+        assert sent == expected
+        assert record["peak_bytes"] > record["parameter_bytes"] > 0
+
+
+def test_each_column_and_replica_drops_other_units():
+    seeds = {seed_of(0, DROPOUT, 5, column, replica) for column in range(2) for replica in range(4)}
+    assert len(seeds) == 8
+
+
+def test_two_nodes_under_torchrun_get_the_result_of_one_process(tmp_path, digits, small_recipe):
+    recipe = small_recipe(WITHOUT_DROPOUT, "epochs=0.5")
+    run_training(recipe, digits.folder, tmp_path / "one", 1, resume=False)
+    save_recipe(recipe, tmp_path / "small.toml")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nnodes", "2", "--nproc-per-node", "2"]
+    torchrun += ["--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}", "--rdzv-id", "test"]
+    command = ["-m", "alexnet_zoo", "reproduce", str(tmp_path / "small.toml"), "--data", str(digits.folder)]
+    command += ["--out", str(tmp_path / "nodes")]
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    agents = [subprocess.Popen([*torchrun, *command], cwd=tmp_path, **pipes) for _ in range(2)]
+    printed = [agent.communicate(timeout=200)[0] for agent in agents]
+    assert [agent.returncode for agent in agents] == [0, 0], printed
+    assert "2 replicas of the two columns in 4" in "".join(printed)
+    _, whole = losses_and_weights(tmp_path / "one")
+    _, nodes = losses_and_weights(tmp_path / "nodes")
+    for name in whole:
+        torch.testing.assert_close(nodes[name], whole[name], rtol=1e-4, atol=2e-5, msg=name)
+    assert (tmp_path / "nodes" / "results.csv").exists()
 
 
 def test_a_checkpoint_of_one_layout_is_resumed_by_another(tmp_path, digits, small_recipe):
@@ -87,6 +164,9 @@ def test_gpus_that_do_not_divide_into_columns():
         with pytest.raises(UserError, match=f"--gpus {gpus}: .*2 columns") as caught:
             divide(gpus, 2)
         assert caught.value.exit_code == 2
+    assert divide(3, 2, columns=1) == (3, 1)
+    with pytest.raises(UserError, match="--columns 3"):
+        divide(6, 2, columns=3)
 
 
 def test_a_column_owns_half_of_every_layer_and_all_of_fc8():

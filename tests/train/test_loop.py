@@ -3,6 +3,7 @@ import math
 import os
 import signal
 import threading
+import time
 
 import numpy as np
 import pytest
@@ -31,30 +32,39 @@ def test_learns_and_records(tmp_path, digits, small_recipe):
     assert len(list_checkpoints(tmp_path / "checkpoints")) == 2
 
 
+def recorded(run) -> list[tuple[int, float]]:
+    """(step, loss) of each line of metrics.jsonl."""
+    path = run / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return [(line["step"], line["loss"]) for line in lines]
+
+
+def interrupt_at(step: int, run) -> threading.Thread:
+    """Sends SIGINT to this process once `run` has recorded a step."""
+
+    def watch():
+        while not any(done >= step for done, _ in recorded(run)):
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    return thread
+
+
 def test_interrupted_and_resumed_ends_with_the_same_weights(tmp_path, digits, small_recipe):
     recipe = small_recipe("epochs=2")
     train(recipe, digits, tmp_path / "whole", Layout())
-    parts, stops = tmp_path / "parts", 0
-    for _ in range(9):
-        timer = threading.Timer(0.9, os.kill, (os.getpid(), signal.SIGINT))
-        timer.start()
-        try:
+    parts = tmp_path / "parts"
+    for step in (3, 20, 30):
+        thread = interrupt_at(step, parts)
+        with pytest.raises(Interrupted) as stopped:
             train(recipe, digits, parts, Layout(), resume=True)
-            break
-        except Interrupted as stopped:
-            assert stopped.exit_code == 130
-            stops += 1
-        finally:
-            timer.cancel()
-            timer.join()
-    assert stops >= 1
+        thread.join()
+        assert stopped.value.exit_code == 130
+    train(recipe, digits, parts, Layout(), resume=True)
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(parts)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
-
-    def recorded(run):
-        lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-        return [(line["step"], line["loss"]) for line in lines]
-
     assert recorded(parts) == recorded(tmp_path / "whole")
 
 

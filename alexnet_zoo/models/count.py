@@ -1,0 +1,165 @@
+"""What a network costs: parameters, multiply-adds, memory, and what its columns tell each other.
+
+Nothing is computed to find out: the tensors are on torch's meta device, they have shapes and no values.
+"""
+
+import math
+from dataclasses import astuple, dataclass
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.variants import model_names
+
+FLOAT = 4  # bytes of a float32
+MB = 1e6
+
+
+@dataclass
+class Cost:
+    """Of a layer or a network; of the one column that a device holds, or of all."""
+
+    parameters: int = 0
+    multiply_adds: int = 0  # of one image, in convolutional and fully connected layers
+    kept: int = 0  # bytes that training keeps from the forward to the backward pass, of a batch
+    received: int = 0  # bytes that a column receives from the others, of one image, in the forward pass
+
+    def __add__(self, other: "Cost") -> "Cost":
+        return Cost(*(own + its for own, its in zip(astuple(self), astuple(other))))
+
+
+@dataclass
+class Layer:
+    name: str
+    shape: tuple[int, ...]  # of its output, for one image
+    cost: Cost
+
+
+class Receive(nn.Module):
+    """Stands for a meeting point: the maps of all columns, those of the others having the shape of this one's."""
+
+    def __init__(self, columns: int):
+        super().__init__()
+        self.columns = columns
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([x] * self.columns, dim=1)
+
+
+def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **model_args) -> list[Layer]:
+    """The layers of a network in order with their costs; per_device: of the column that each of two devices holds.
+
+    Raises UserError where there is no such network, ValueError where its columns cannot be apart.
+    """
+    if name not in model_names():
+        raise UserError(f"{name}: no such network; there are {', '.join(model_names())}", exit_code=2)
+    with torch.device("meta"):
+        model = timm.create_model(name, local_columns=1 if per_device else None, **model_args)
+    side = model_args.get("img_size", model.pretrained_cfg["input_size"][-1])
+    x = torch.empty(batch_size, model.in_chans, side, side, device="meta")
+    known = {p.untyped_storage()._cdata: p.untyped_storage() for p in model.parameters()}
+    layers = []
+    for layer_name, layer in model.named_children():
+        if per_device and layer_name.startswith("exchange_"):
+            layer = Receive(model.columns)
+        read = x
+        x, kept = output_and_kept(layer, x, known)
+        received = FLOAT * (x[0].numel() - read[0].numel()) if isinstance(layer, Receive) else 0
+        parameters = sum(p.numel() for p in layer.parameters())
+        layers.append(Layer(layer_name, tuple(x.shape[1:]), Cost(parameters, multiply_adds(layer, x), kept, received)))
+    return layers
+
+
+def output_and_kept(layer: nn.Module, x: Tensor, known: dict) -> tuple[Tensor, int]:
+    """A layer's output, and the bytes that autograd keeps for it beside what is `known`, which grows."""
+    kept = 0
+
+    def pack(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        storage = tensor.untyped_storage()
+        if storage._cdata not in known:
+            known[storage._cdata] = storage
+            kept += storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        return layer(x), kept
+
+
+def multiply_adds(layer: nn.Module, output: Tensor) -> int:
+    """Of one image: each weight is used once at each place of the output."""
+    return layer.weight.numel() * math.prod(output.shape[2:]) if isinstance(layer, (nn.Conv2d, nn.Linear)) else 0
+
+
+def total(layers: list[Layer]) -> Cost:
+    return sum((layer.cost for layer in layers), Cost())
+
+
+@torch.no_grad()
+def layer_shapes(model: nn.Module, img_size: int | None = None) -> dict[str, tuple[int, ...]]:
+    """The names of a model's layers with the shapes of their outputs for one image: {"conv1": (96, 55, 55), ...}.
+
+    These are the names that torchvision's create_feature_extractor takes; img_size is the image's side in pixels.
+    """
+    side = img_size or model.pretrained_cfg["input_size"][-1]
+    first = next(model.parameters())
+    x = torch.zeros(1, model.in_chans, side, side, device=first.device, dtype=first.dtype)
+    shapes = {}
+    for name, layer in model.named_children():
+        x = layer(x)
+        if not isinstance(layer, nn.Identity):
+            shapes[name] = tuple(x.shape[1:])
+    return shapes
+
+
+# Tables for a reader
+
+
+def apart(name: str, batch_size: int) -> list[Layer]:
+    """The layers of one column of a network; none where it has one column, or its columns cannot be apart."""
+    with torch.device("meta"):
+        columns = timm.create_model(name).columns
+    try:
+        return layers_of(name, batch_size, per_device=True) if columns > 1 else []
+    except ValueError:
+        return []
+
+
+def table_of_models(batch_size: int = 128) -> str:
+    """A line for each network, and where two devices hold a column each, one for such a device."""
+    lines = [f"{'':32} {'parameters':>12} {'multiply-adds':>14} {'kept, MB':>9} {'received, B':>12}"]
+    for name in model_names():
+        lines.append(_line(name, total(layers_of(name, batch_size))))
+        column = apart(name, batch_size)
+        if column:
+            lines.append(_line("  on each of two devices", total(column)))
+    return "\n".join([*lines, "", *_legend(batch_size)])
+
+
+def table_of_layers(name: str, batch_size: int = 128) -> str:
+    """A line for each layer of a network, whole and, where it can be, as each of two devices holds it."""
+    parts = [(name, layers_of(name, batch_size)), ("on each of two devices", apart(name, batch_size))]
+    lines = []
+    for title, layers in parts:
+        if layers:
+            lines.append(f"{title:32} {'parameters':>12} {'multiply-adds':>14} {'kept, MB':>9} {'received, B':>12}")
+            for layer in layers:
+                shape = " x ".join(map(str, layer.shape))
+                lines.append(_line(f"  {layer.name:14} {shape}", layer.cost))
+            lines += [_line("  all", total(layers)), ""]
+    return "\n".join([*lines, *_legend(batch_size)])
+
+
+def _line(title: str, cost: Cost) -> str:
+    kept, received = f"{cost.kept / MB:.1f}", f"{cost.received:,}" if cost.received else ""
+    return f"{title:32} {cost.parameters:>12,} {cost.multiply_adds:>14,} {kept:>9} {received:>12}"
+
+
+def _legend(batch_size: int) -> list[str]:
+    return [
+        f"multiply-adds: of one image. kept: what training keeps for the backward pass, batch {batch_size}, float32.",
+        "received: bytes an image that a device receives from the other at exchange_*, forward; backward it receives",
+        "as many, but none at exchange_fc8, since each device computes the whole of fc8.",
+    ]

@@ -1,0 +1,86 @@
+"""What timm asks of a model that is a sequence of named layers: heads, feature taps, pruning, parameter groups."""
+
+from pathlib import Path
+from typing import Optional, Union
+
+import torch
+from timm.layers import get_device_dtype
+from timm.models._features import feature_take_indices
+from torch import Tensor, nn
+
+from alexnet_zoo.models.weights import load_weights
+
+
+class TimmModel(nn.Sequential):
+    """The first `num_feature_layers` layers give maps, the rest logits; the last one, fc8, is the classifier."""
+
+    @torch.jit.ignore
+    def group_matcher(self, coarse: bool = False) -> dict:
+        return dict(stem=r"^conv1\.", blocks=r"^(?:conv|fc)(\d+)\.")
+
+    @torch.jit.ignore
+    def set_grad_checkpointing(self, enable: bool = True) -> None:
+        if enable:
+            raise ValueError("gradient checkpointing is not supported")
+
+    @torch.jit.ignore
+    def get_classifier(self) -> nn.Module:
+        return self.fc8
+
+    def _classifier(self, num_classes: int, **dd) -> nn.Module:
+        return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes else nn.Identity()
+
+    def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
+        """A new fc8 for num_classes, with the paper's initialisation; none for 0."""
+        self.num_classes = num_classes
+        self.global_pool = self.global_pool if global_pool is None else global_pool
+        trainable = all(p.requires_grad for p in self.fc8.parameters())
+        fc8 = self._classifier(num_classes, **get_device_dtype(self))
+        self.fc8 = fc8.train(self.training).requires_grad_(trainable)
+        for name, parameter in self.fc8.named_parameters():
+            nn.init.normal_(parameter, std=0.01) if name == "weight" else nn.init.zeros_(parameter)
+
+    def forward_intermediates(
+        self,
+        x: Tensor,
+        indices: Optional[Union[int, list[int]]] = None,
+        norm: bool = False,
+        stop_early: bool = False,
+        output_fmt: str = "NCHW",
+        intermediates_only: bool = False,
+    ) -> Union[list[Tensor], tuple[Tensor, list[Tensor]]]:
+        """The activations of the convolutional layers, and pool5, that indices name (timm's idiom)."""
+        assert output_fmt == "NCHW", "Output shape must be NCHW."
+        taps = [info["module"] for info in self.feature_info]
+        taken, last = feature_take_indices(len(taps), indices)
+        wanted = [taps[i] for i in taken]
+        intermediates = []
+        for i, (name, layer) in enumerate(self.named_children()):
+            if i < self.num_feature_layers:
+                x = layer(x)
+                if name in wanted:
+                    intermediates.append(x)
+                if stop_early and name == taps[last]:
+                    break
+        return intermediates if intermediates_only else (x, intermediates)
+
+    def prune_intermediate_layers(
+        self, indices: Union[int, list[int]] = 1, prune_norm: bool = False, prune_head: bool = True
+    ) -> list[int]:
+        """Drop the layers after the last one that indices name; returns the indices."""
+        taken, last = feature_take_indices(len(self.feature_info), indices)
+        names, tap = list(self._modules), self.feature_info[last]
+        keep = names.index(tap["module"]) + 1
+        if prune_head or keep < self.num_feature_layers:
+            self.num_features = self.head_hidden_size = tap["num_chs"]
+            self.num_classes, self.global_pool = 0, ""
+            for name in names[keep:]:
+                delattr(self, name)
+            self.fc8 = nn.Identity()
+            self.num_feature_layers, self.num_layers = keep, len(self)
+        return taken
+
+    @torch.jit.ignore
+    def load_pretrained(self, path: str) -> None:
+        """Weights from a file in the format that they were published in (timm calls this)."""
+        load_weights(self, Path(path))

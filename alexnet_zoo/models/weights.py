@@ -1,0 +1,273 @@
+"""Public weights, in the formats that they were published in, as a state_dict under the paper's names.
+
+Caffe's .caffemodel (both of its kinds of layer), the ONNX Model Zoo's bvlcalexnet, torchvision's .pth, .safetensors.
+Nothing in such a file is executed: what is pickled is read by torch's unpickler for weights only.
+"""
+
+import hashlib
+import math
+import os
+from pathlib import Path
+from typing import NamedTuple, Optional
+
+import numpy as np
+import timm
+import torch
+from timm.models._manipulate import adapt_input_conv
+from torch import Tensor, nn
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of
+
+LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
+PUBLISHED = {  # file name: algorithm, and the hash or how it begins
+    "bvlc_alexnet.caffemodel": ("sha1", "9116a64c0fbe4459d18f4bb6b56d647b63920377"),
+    "bvlc_reference_caffenet.caffemodel": ("sha1", "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46"),
+    "alexnet-owt-7be5be79.pth": ("sha256", "7be5be79"),
+}
+TORCHVISION = {  # torchvision names a layer by its place in one of two sequences
+    **{f"features.{place}": f"conv{number}" for number, place in enumerate((0, 3, 6, 8, 10), start=1)},
+    **{f"classifier.{place}": f"fc{number}" for number, place in enumerate((1, 4, 6), start=6)},
+}
+
+
+class Weights(NamedTuple):
+    """What a file holds: tensors under the paper's names, conv1 reading RGB; the network's name if the file tells."""
+
+    state_dict: dict[str, Tensor]
+    model: Optional[str] = None
+
+
+def read_weights(path: Path) -> Weights:
+    """The weights in a file, by the ending of its name; UserError, in one line, for whatever is wrong with the file."""
+    readers = {".caffemodel": _read_caffemodel, ".onnx": _read_onnx, ".safetensors": _read_safetensors}
+    readers |= {".pth": _read_torch, ".pt": _read_torch}
+    reader = readers.get(path.suffix)
+    if reader is None:
+        raise UserError(f"{path}: unknown kind of file; known are {', '.join(readers)}", exit_code=2)
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    check_published(path)
+    try:
+        weights = reader(path)
+    except UserError:
+        raise
+    except Exception as error:  # bytes from anywhere make their readers fail in any way
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise UserError(f"{path}: not a whole {path.suffix} file of weights ({reason}); fetch it again") from error
+    for name, tensor in weights.state_dict.items():
+        if not (isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.layout == torch.strided):
+            raise UserError(f"{path}: {name} is not a tensor of weights; this is not a network's file")
+    return weights
+
+
+def check_published(path: Path) -> None:
+    """UserError where a file has the name of a published one, and not its hash."""
+    if path.name not in PUBLISHED:
+        return
+    algorithm, expected = PUBLISHED[path.name]
+    with path.open("rb") as file:
+        found = hashlib.file_digest(file, algorithm).hexdigest()
+    if not found.startswith(expected):
+        raise UserError(
+            f"{path}: its {algorithm} is {found}, the published file's is {expected}: damaged, or another file; "
+            "delete it to download it again, or rename it if it is yours"
+        )
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Weights from a file into a model; another number of classes keeps its own fc8, conv1 is fitted to in_chans."""
+    state = dict(read_weights(Path(path)).state_dict)
+    own = model.state_dict()
+    for name in ("fc8.weight", "fc8.bias"):
+        if name in state and (name not in own or len(own[name]) != len(state[name])):
+            del state[name]
+    if "conv1.weight" in state:
+        state["conv1.weight"] = adapt_input_conv(model.in_chans, state["conv1.weight"])
+    try:
+        missing = model.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        raise UserError(f"{path}: does not fit this network: {' '.join(str(error).split())}") from error
+    lacking = [name for name in missing.missing_keys if not name.startswith("fc8.")] + missing.unexpected_keys
+    if lacking:
+        raise UserError(f"{path}: does not fit this network, which differs in {', '.join(lacking)}")
+
+
+def filter_state_dict(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+    """torchvision's names to the paper's; others stay (the signature is timm's)."""
+    return {_paper_name(name): tensor for name, tensor in state_dict.items()}
+
+
+def import_weights(source: Path, out: Optional[Path] = None, model: Optional[str] = None) -> tuple[Path, str]:
+    """Writes the weights of a file as canonical .safetensors; returns where, and the network's name in timm.
+
+    Raises UserError where the file is not whole, fits no network of ours, or fits several and names none.
+    """
+    from safetensors.torch import save_file
+
+    weights = read_weights(source)
+    name = _network_of(source, weights, model)
+    out = out or source.with_suffix(".safetensors")
+    if out.exists() and out.samefile(source):
+        raise UserError(f"{out}: is the file to import; name another one with --out", exit_code=2)
+    for parameter, tensor in weights.state_dict.items():
+        if not tensor.isfinite().all():
+            raise UserError(f"{source}: {parameter} holds values that are not finite; fetch it again")
+    metadata = {"format": "pt", "model": name, "source": source.name, "source_sha256": sha256_of(source)}
+    state = {parameter: tensor.float().contiguous() for parameter, tensor in weights.state_dict.items()}
+    partial = out.with_name(f".{out.name}.{os.getpid()}")
+    try:
+        save_file(state, partial, metadata=metadata)
+        partial.replace(out)
+    except OSError as error:
+        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return out, name
+
+
+def _network_of(source: Path, weights: Weights, model: Optional[str]) -> str:
+    """The network that the weights are for: as asked, as the file says, or the only one that they fit."""
+    from alexnet_zoo.models.variants import model_names
+
+    shapes = {name: tensor.shape for name, tensor in weights.state_dict.items()}
+    fitting = [name for name in model_names() if _shapes_of(name, shapes) == shapes]
+    name = model or weights.model
+    if name in fitting:
+        return name
+    if name is None and len(fitting) == 1:
+        return fitting[0]
+    if not fitting:
+        raise UserError(f"{source}: its layers ({', '.join(list(shapes)[:4])}, ...) are those of no network of ours")
+    what = f"does not fit {name}" if name else "does not say which network it is for"
+    raise UserError(f"{source}: {what}; name one with --model: {', '.join(fitting)}", exit_code=2)
+
+
+def _shapes_of(name: str, like: dict[str, torch.Size]) -> dict[str, torch.Size]:
+    """The shapes of a network's parameters, with as many classes as the other has."""
+    num_classes = like["fc8.bias"].numel() if "fc8.bias" in like else 1000
+    with torch.device("meta"):
+        model = timm.create_model(name, num_classes=min(num_classes, 10**6))
+    return {parameter: tensor.shape for parameter, tensor in model.state_dict().items()}
+
+
+# One reader for each format
+
+
+def _read_safetensors(path: Path) -> Weights:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}
+        return Weights(filter_state_dict(state, None), (file.metadata() or {}).get("model"))
+
+
+def _read_torch(path: Path) -> Weights:
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    if not isinstance(state, dict):
+        raise ValueError(f"holds a {type(state).__name__}, not a state_dict")
+    return Weights(filter_state_dict(state.get("state_dict", state), None))
+
+
+def _read_onnx(path: Path) -> Weights:
+    """The ONNX Model Zoo's conversion of Caffe's networks, or a file of our own exporter."""
+    import onnx
+
+    model = onnx.ModelProto.FromString(path.read_bytes())
+    tensors = {tensor.name: tensor for tensor in model.graph.initializer}
+    if any(tensor.data_location == onnx.TensorProto.EXTERNAL for tensor in tensors.values()):
+        raise UserError(f"{path}: keeps its weights in other files, which are not read; save it as one file")
+
+    def value(name: str) -> Tensor:
+        return torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy())
+
+    if "conv1.weight" in tensors:
+        names = [f"{layer}.{kind}" for layer in (*LAYERS, "conv6") for kind in ("weight", "bias")]
+        metadata = {entry.key: entry.value for entry in model.metadata_props}
+        return Weights({name: value(name) for name in names if name in tensors}, metadata.get("model"))
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    if len(layers) != len(LAYERS):
+        raise UserError(f"{path}: {len(layers)} layers with weights, AlexNet has {len(LAYERS)}; it is another network")
+    state = {}
+    for name, node in zip(LAYERS, layers):
+        transposed = any(a.name == "transB" and a.i for a in node.attribute) or node.op_type == "Conv"
+        weight = value(node.input[1])
+        state[f"{name}.weight"] = weight if transposed else weight.T
+        state[f"{name}.bias"] = value(node.input[2])
+    return Weights(_to_rgb(state), _caffe_network([node.op_type for node in model.graph.node], "LRN", "MaxPool"))
+
+
+def _read_caffemodel(path: Path) -> Weights:
+    net = _caffe_message().FromString(path.read_bytes())
+    layers = {layer.name: layer.blobs for layer in (*net.layer, *net.layers)}
+    lacking = [name for name in LAYERS if len(layers.get(name, ())) != 2]
+    if lacking:
+        raise UserError(f"{path}: no weights and biases of {', '.join(lacking)}; it is cut short, or another network")
+    state = {}
+    for name in LAYERS:
+        weight, bias = layers[name]
+        state[f"{name}.weight"] = _blob(weight, 4 if name.startswith("conv") else 2)
+        state[f"{name}.bias"] = _blob(bias, 1)
+    return Weights(_to_rgb(state), _caffe_network(list(layers), "norm1", "pool1"))
+
+
+def _blob(blob, dims: int) -> Tensor:
+    """A blob as a tensor of so many dimensions; the old kind always has four, and begins with ones."""
+    shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
+    shape = shape[max(len(shape) - dims, 0) :]
+    values = np.frombuffer(blob.data, "<f4")
+    if values.size == 0 or min(shape) < 1 or math.prod(shape) != values.size:
+        raise ValueError(f"a blob of shape {shape} with {values.size} values")
+    return torch.from_numpy(values.reshape(shape).copy())
+
+
+def _to_rgb(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Caffe reads images as BGR."""
+    return {**state, "conv1.weight": state["conv1.weight"].flip(1)}
+
+
+def _caffe_network(layers: list[str], norm: str, pool: str) -> Optional[str]:
+    """Which of Caffe's two it is: they differ in whether they normalise or pool first."""
+    if norm in layers and pool in layers:
+        return "alexnet_bvlc" if layers.index(norm) < layers.index(pool) else "caffenet_bvlc"
+    return None
+
+
+def _paper_name(name: str) -> str:
+    """torchvision's features.0.weight is conv1.weight; names of other networks stay as they are."""
+    layer, _, kind = name.rpartition(".")
+    return f"{TORCHVISION[layer]}.{kind}" if layer in TORCHVISION else name
+
+
+def _caffe_message():
+    """The class of Caffe's NetParameter, with the fields that hold a network's weights and no others.
+
+    The numbers are those of the format. `data`, packed floats, is declared as bytes, which are the same on disk: numpy
+    then reads 60 million of them in one piece.
+    """
+    from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
+
+    fields = {
+        "BlobShape": [("dim", 1, "*int64")],
+        "BlobProto": [("num", 1, "int32"), ("channels", 2, "int32"), ("height", 3, "int32"), ("width", 4, "int32")]
+        + [("data", 5, "bytes"), ("shape", 7, "BlobShape")],
+        "V1LayerParameter": [("name", 4, "string"), ("blobs", 6, "*BlobProto")],
+        "LayerParameter": [("name", 1, "string"), ("blobs", 7, "*BlobProto")],
+        "NetParameter": [("name", 1, "string"), ("layers", 2, "*V1LayerParameter"), ("layer", 100, "*LayerParameter")],
+    }
+    file = descriptor_pb2.FileDescriptorProto(name="alexnet_zoo/caffe.proto", package="caffe", syntax="proto2")
+    kinds = descriptor_pb2.FieldDescriptorProto
+    for message, its_fields in fields.items():
+        declared = file.message_type.add(name=message)
+        for name, number, kind in its_fields:
+            field = declared.field.add(name=name, number=number)
+            field.label = kinds.LABEL_REPEATED if kind.startswith("*") else kinds.LABEL_OPTIONAL
+            kind = kind.lstrip("*")
+            if kind in fields:
+                field.type, field.type_name = kinds.TYPE_MESSAGE, f".caffe.{kind}"
+            else:
+                field.type = getattr(kinds, f"TYPE_{kind.upper()}")
+                field.options.packed = kind == "int64"
+    pool = descriptor_pool.DescriptorPool()
+    pool.Add(file)
+    return message_factory.GetMessageClass(pool.FindMessageTypeByName("caffe.NetParameter"))
