@@ -129,6 +129,7 @@ def _plain_square(file: str) -> bytes:
 def _our_epoch(prepared: Prepared, batch_size: int, steps: int):
     dataset, mean = prepared.split("train"), torch.from_numpy(prepared.mean)
     colour = prepared.eigenvalues, prepared.eigenvectors
+    inputs = torch.empty(batch_size, 3, CROP, CROP)
 
     def epoch() -> None:
         order = np.random.default_rng(0).integers(0, len(dataset), (steps, batch_size))
@@ -137,7 +138,7 @@ def _our_epoch(prepared: Prepared, batch_size: int, steps: int):
             for step, rows in enumerate(order)
         )
         for batch in Prefetch(dataset, CROP, plan):
-            to_input(batch.pixels, batch.crops, mean)
+            to_input(batch.pixels, batch.crops, mean, out=inputs)
 
     return epoch
 
