@@ -132,17 +132,37 @@ def recipes() -> None:
         print(f"{recipe.name:24} {recipe.data:14} {first}")
 
 
-@app.command(epilog="Example: alexzoo prepare photographs/ prepared/")
+@app.command(epilog="Example: alexzoo prepare photographs/ prepared/ && alexzoo prepare --check prepared/")
 def prepare(
-    source: Annotated[Path, typer.Argument(help="A tree train/CLASS/*.JPEG and val/CLASS/*.JPEG, or CLASS/*.JPEG.")],
-    out: Annotated[Path, typer.Argument(help="The folder to write.")],
+    source: Annotated[
+        Optional[str],
+        typer.Argument(
+            help="A folder of class folders, or of the archives of ILSVRC-2010 or 2012, ImageNet Fall 2009 or 2011, "
+            "CIFAR-10, as distributed; a .tar; or hfds/NAME, wds/FOLDER."
+        ),
+    ] = None,
+    out: Annotated[Optional[Path], typer.Argument(help="The folder to write.")] = None,
+    encoding: Annotated[str, typer.Option(help="npy: pixels; jpeg: a tenth of the disk, decoded at each use.")] = "npy",
+    split: Annotated[Optional[list[str]], typer.Option(help="Only this one of train, val, test; repeatable.")] = None,
+    val_fraction: Annotated[float, typer.Option(help="What becomes val of a source without a split.")] = 0.1,
+    check: Annotated[
+        Optional[Path], typer.Option("--check", help="Only verify this prepared folder, and say what it is.")
+    ] = None,
     image_size: Annotated[int, typer.Option(help="Side of the prepared images, in pixels.")] = 256,
     workers: Annotated[Optional[int], typer.Option(help="Processes; as many as there are cores if not said.")] = None,
 ) -> None:
     """Photographs to 256x256 arrays, once: the shorter side scaled, the centre cut out (section 2)."""
+    from alexnet_zoo.data.dataset import describe, verify
     from alexnet_zoo.data.prepare import prepare as prepare_photographs
 
-    prepared = prepare_photographs(source, out, image_size, workers)
+    if check is not None:
+        for line in describe(verify(check)):
+            print(line)
+        return
+    if source is None or out is None:
+        raise UserError("prepare: name a source of photographs and a folder to write, or --check FOLDER", exit_code=2)
+    splits = tuple(split) if split else None
+    prepared = prepare_photographs(source, out, image_size, workers, val_fraction, encoding=encoding, splits=splits)
     print(f"{prepared.folder}: {describe_data(prepared)}")
 
 
@@ -204,10 +224,17 @@ def evaluate(
     device: Device = "auto",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="A results.csv to append to.")] = None,
+    submission: Annotated[
+        Optional[Path], typer.Option(help="Write predictions for ILSVRC-2012's test server instead: five ids a line.")
+    ] = None,
 ) -> None:
     """Top-1 and top-5 error of ONNX networks in onnxruntime."""
     from alexnet_zoo import pipeline
 
+    if submission is not None:
+        images = pipeline.submit(sources, checkpoint, data, split, views, device, submission)
+        print(f"{submission}: five devkit ids for each of {images:,} images")
+        return
     row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out)
     print(pipeline.describe_row(row))
 
@@ -233,15 +260,16 @@ def report(
 
 @app.command(epilog="Example: alexzoo benchmark training --batch-size 64")
 def benchmark(
-    what: Annotated[str, typer.Argument(help="training or lrn.")] = "training",
+    what: Annotated[str, typer.Argument(help="training, lrn, prepare or loader.")] = "training",
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
     repetitions: Annotated[int, typer.Option(help="Of each candidate, interleaved.")] = 5,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare and loader: CLASS/*.JPEG.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     from alexnet_zoo import pipeline
 
-    pipeline.benchmark(what, batch_size, repetitions, out)
+    pipeline.benchmark(what, batch_size, repetitions, out, data)
 
 
 def describe_data(prepared) -> str:

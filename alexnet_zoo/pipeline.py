@@ -13,12 +13,15 @@ import tomli_w
 from safetensors import SafetensorError, safe_open
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
-from alexnet_zoo.data.dataset import Prepared, open_prepared
+from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
 from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.named import is_dataset_name
 from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.onnx import benchmark as speed
+from alexnet_zoo.onnx import data_benchmark as data_speed
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.evaluate import Preprocessing
@@ -188,7 +191,7 @@ def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
         raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
     if (data / "prepared.json").exists():
         return open_prepared(data)
-    source = data.resolve()
+    source = data if is_dataset_name(data) else data.resolve()
     key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
     folder = cache / f"{source.name}-{recipe.image_size}-{key}"
     say(f"{data}: photographs, prepared in {folder}")
@@ -260,17 +263,41 @@ def evaluate(
     out: Path | None,
 ) -> dict:
     """One row of results.csv: of ONNX files, runs' folders or a model with a checkpoint; several are averaged."""
+    files, dataset, _ = open_evaluation(sources, checkpoint, data, split)
+    row = onnx_evaluate.evaluate(files, dataset, views, device)
+    if out is not None:
+        onnx_evaluate.append_results(out, [row])
+    return row
+
+
+def submit(
+    sources: list[str],
+    checkpoint: Path | None,
+    data: Path | None,
+    split: str | None,
+    views: int,
+    device: str,
+    submission: Path,
+) -> int:
+    """Writes what the networks of `evaluate` predict as ILSVRC's test server takes it; returns the number of images."""
+    files, dataset, devkit_ids = open_evaluation(sources, checkpoint, data, split)
+    check_can_submit(dataset, devkit_ids)
+    scores = onnx_evaluate.summed_probabilities(files, dataset, views, device)[-1]
+    write_submission(submission, dataset, devkit_ids, scores)
+    return len(dataset)
+
+
+def open_evaluation(
+    sources: list[str], checkpoint: Path | None, data: Path | None, split: str | None
+) -> tuple[list[Path], Dataset, list[int] | None]:
+    """The networks to evaluate, the split to do it on, and the devkit's ids of its classes, if known."""
     runs = [Path(source) for source in sources if (Path(source) / "recipe.toml").exists()]
     recipe = load_recipe(runs[0] / "recipe.toml") if runs else None
     if data is None and recipe is None:
         raise UserError("no data to evaluate on: name a prepared folder with --data", exit_code=2)
     prepared = open_data(data) if data else find_data(recipe, None, runs[0])
     files = [as_onnx(source, checkpoint, data) for source in sources]
-    dataset = prepared.split(split or (recipe.test_split if recipe else "val"))
-    row = onnx_evaluate.evaluate(files, dataset, views, device)
-    if out is not None:
-        onnx_evaluate.append_results(out, [row])
-    return row
+    return files, prepared.split(split or (recipe.test_split if recipe else "val")), prepared.devkit_ids
 
 
 def as_onnx(source: str, checkpoint: Path | None, data: Path | None) -> Path:
@@ -296,11 +323,23 @@ def describe_row(row: dict) -> str:
     )
 
 
-def benchmark(what: str, batch_size: int, repetitions: int, out: Path | None) -> None:
-    if what not in ("training", "lrn"):
-        raise UserError(f"benchmark {what}: there are training and lrn", exit_code=2)
-    rows = speed.training(batch_size=batch_size, repetitions=repetitions) if what == "training" else speed.lrn()
+def benchmark(what: str, batch_size: int, repetitions: int, out: Path | None, data: Path | None = None) -> None:
+    if what not in ("training", "lrn", "prepare", "loader"):
+        raise UserError(f"benchmark {what}: there are training, lrn, prepare and loader", exit_code=2)
+    if what in ("prepare", "loader"):
+        rows = benchmark_data(what, data, repetitions)
+    else:
+        rows = speed.training(batch_size=batch_size, repetitions=repetitions) if what == "training" else speed.lrn()
     print(speed.table(rows))
+
+
+def benchmark_data(what: str, photographs: Path | None, repetitions: int) -> list[dict]:
+    if photographs is None:
+        raise UserError(f"benchmark {what}: name a folder of photographs with --data", exit_code=2)
+    if what == "prepare":
+        return data_speed.preparing(photographs, repetitions=repetitions)
+    gathered = data_speed.gathering(photographs, repetitions=repetitions)
+    return gathered + data_speed.loading(photographs, repetitions=repetitions)
 
 
 def say(text: str) -> None:

@@ -11,7 +11,6 @@ from torch import Tensor
 
 COLOUR_STD = 0.1  # of the factors alpha, both in the text and as run
 AS_RUN_SCALE = 1.1  # net 145 divided the image by this after its colour noise: to_input(..., scale=AS_RUN_SCALE)
-CPU_STEP = 4  # images that a CPU works on at a time: they stay in its cache, three times faster than the whole batch
 
 
 @dataclass
@@ -31,6 +30,10 @@ class Crops:
         """One place and mirror decision for each `images` neighbours, as the authors' code had it."""
         first = torch.arange(len(self.tops)) // images * images
         return Crops(self.tops[first], self.lefts[first], self.mirror[first], self.colour)
+
+    def pin_memory(self) -> "Crops":
+        """The same in memory that a GPU fetches by itself."""
+        return Crops(*(field.pin_memory() for field in (self.tops, self.lefts, self.mirror, self.colour)))
 
     def to(self, device, non_blocking: bool = True) -> "Crops":
         """The same on another device; without waiting, where the memory is pinned."""
@@ -103,19 +106,39 @@ def ten_crop_offsets(image_size: int, crop_size: int) -> list[tuple[int, int, bo
     return [(top, left, mirror) for mirror in (False, True) for top, left in places]
 
 
-def to_input(pixels: Tensor, crops: Crops, mean: Tensor, scale: float = 1.0) -> Tensor:
+def to_input(pixels: Tensor, crops: Crops, mean: Tensor, scale: float = 1.0, out: Tensor | None = None) -> Tensor:
     """The network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
 
-    Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; all on one device.
+    Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; all on one device;
+    out, on a CPU, where to write the result: memory that is used again is three times as fast as new memory.
     Returns float32 (B, 3, s, s).
     """
     batch, size = pixels.shape[:2]
-    inputs = torch.empty(batch, 3, size, size, device=pixels.device)
+    if pixels.device.type == "cpu":
+        inputs = torch.empty(batch, 3, size, size) if out is None else out
+        _to_input_by_image(pixels, crops, mean, scale, inputs)
+        return inputs
     places = mean.unfold(0, size, 1).unfold(1, size, 1)  # a view: the mean's crop (3, s, s) at every (top, left)
-    step = CPU_STEP if pixels.device.type == "cpu" else max(batch, 1)
-    for part in (slice(start, start + step) for start in range(0, batch, step)):
-        shifted = pixels[part].permute(0, 3, 1, 2) - places[crops.tops[part], crops.lefts[part]]
-        shifted += crops.colour[part, :, None, None]
-        shifted /= scale
-        torch.where(crops.mirror[part, None, None, None], shifted.flip(-1), shifted, out=inputs[part])
-    return inputs
+    inputs = pixels.permute(0, 3, 1, 2) - places[crops.tops, crops.lefts]
+    inputs += crops.colour[:, :, None, None]
+    inputs /= scale
+    return torch.where(crops.mirror[:, None, None, None], inputs.flip(-1), inputs)
+
+
+def _to_input_by_image(pixels: Tensor, crops: Crops, mean: Tensor, scale: float, inputs: Tensor) -> None:
+    """to_input on a CPU, bit for bit: one image at a time stays in its cache, and is turned around as bytes."""
+    size, edge = pixels.shape[1], mean.shape[1]
+    upright = mean.permute(2, 0, 1).contiguous()
+    means = {False: upright, True: upright.flip(-1)}
+    planes = torch.empty(3, size, size, dtype=torch.uint8)
+    coloured = bool(crops.colour.any())
+    places = (field.tolist() for field in (crops.tops, crops.lefts, crops.mirror))
+    for image, result, colour, top, left, mirror in zip(pixels, inputs, crops.colour, *places, strict=True):
+        planes.copy_(image.permute(2, 0, 1))
+        left = edge - size - left if mirror else left
+        centred = means[mirror][:, top : top + size, left : left + size]
+        torch.sub(planes.flip(-1) if mirror else planes, centred, out=result)
+        if coloured:
+            result += colour[:, None, None]
+        if scale != 1:
+            result /= scale

@@ -1,5 +1,7 @@
 """A prepared folder, opened: memory-mapped 256x256 images, from which only what a crop needs is read."""
 
+import os
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 
@@ -7,29 +9,38 @@ import numpy as np
 import torch
 
 from alexnet_zoo.data.identity import identify
+from alexnet_zoo.data.shards import ENCODINGS, load_array, open_shard
+from alexnet_zoo.data.sources import NO_LABEL
 from alexnet_zoo.data.store import FORMAT, PREPARED, PREPARING, read_json
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
+from alexnet_zoo.progress import Progress
 
 
 class Dataset:
     """One split of a prepared folder.
 
-    Attributes: name ("train" or "val"), labels (int64, len(self)), classes (label = index), identity ("" unless
-    verified), image_size; names, the source name CLASS/FILE of each image.
+    Attributes: name ("train", "val" or "test"), labels (int64, len(self)), classes (label = index), identity ("" unless
+    verified), image_size; labelled, False where the labels are kept back (all are -1); names, the source name of each
+    image: CLASS/FILE, or FILE without labels.
     """
 
-    def __init__(self, folder: Path, name: str, described: dict, classes: list[str], image_size: int):
+    def __init__(
+        self, folder: Path, name: str, described: dict, classes: list[str], image_size: int, encoding: str = "npy"
+    ):
         self.folder, self.name, self.classes, self.image_size = folder, name, classes, image_size
+        self.encoding = encoding
+        self.labelled: bool = described.get("labelled", True)
         self.identity: str = described["identity"]
         self.unreadable: list[str] = described["unreadable"]
         self.names_file = folder / described["names"]["file"]
-        self.labels = _load(folder / described["labels"]["file"], (described["images"],), np.int64)
-        self.shards = [_open_shard(folder, shard, image_size) for shard in described["shards"]]
+        self.labels = load_array(folder / described["labels"]["file"], (described["images"],), np.int64)
+        self.shards = [open_shard(folder, shard, image_size, encoding) for shard in described["shards"]]
         self.starts = np.cumsum([0] + [len(shard) for shard in self.shards])
         if self.starts[-1] != len(self.labels):
             raise UserError(f"{folder}: {name} has {self.starts[-1]} images in its shards, {len(self.labels)} labels")
-        if len(self.labels) and not 0 <= self.labels.min() <= self.labels.max() < len(classes):
+        low, high = (0, len(classes) - 1) if self.labelled else (NO_LABEL, NO_LABEL)
+        if len(self.labels) and not low <= self.labels.min() <= self.labels.max() <= high:
             raise UserError(f"{folder}: {name} has labels outside its {len(classes)} classes")
         if not self.names_file.is_file() or self.names_file.read_bytes().count(b"\n") != len(self.labels):
             raise UserError(f"{self.names_file}: does not name {len(self.labels)} images; prepare the data again")
@@ -45,20 +56,35 @@ class Dataset:
     def names(self) -> list[str]:
         return self.names_file.read_text("utf-8", "surrogateescape").split("\n")[:-1]
 
-    def gather(self, indices, tops, lefts, size: int) -> torch.Tensor:
+    def gather(self, indices, tops, lefts, size: int, pin_memory: bool = False) -> torch.Tensor:
         """Crops of the images `indices`, with their upper left corners at (tops, lefts).
 
-        Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side.
+        Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side;
+        pin_memory, whether a GPU is to fetch the result by itself.
         Returns uint8 (B, size, size, 3), RGB. Only reads, so several threads may call it at once.
         """
         indices = np.asarray(indices)
-        crops = torch.empty((len(indices), size, size, 3), dtype=torch.uint8)
+        crops = torch.empty((len(indices), size, size, 3), dtype=torch.uint8, pin_memory=pin_memory)
         numbers = np.searchsorted(self.starts, indices, side="right") - 1
         rows = indices - self.starts[numbers]
         places = (part.tolist() for part in (numbers, rows, np.asarray(tops), np.asarray(lefts)))
-        for crop, number, row, top, left in zip(crops.numpy(), *places, strict=True):
-            crop[...] = self.shards[number][row, top : top + size, left : left + size]
+        jobs = zip(crops.numpy(), *places, strict=True)
+        if self.encoding == "jpeg":
+            for _ in self._decoders.map(self._cut, jobs):
+                pass
+        else:
+            for job in jobs:
+                self._cut(job)
         return crops
+
+    def _cut(self, job: tuple) -> None:
+        crop, number, row, top, left = job
+        crop[...] = self.shards[number][row, top : top + crop.shape[0], left : left + crop.shape[1]]
+
+    @cached_property
+    def _decoders(self) -> ThreadPoolExecutor:
+        """Pillow decodes without Python's lock, so threads do."""
+        return ThreadPoolExecutor(os.cpu_count() or 1)
 
 
 class Prepared:
@@ -66,7 +92,8 @@ class Prepared:
 
     Attributes: folder, name, image_size, classes (sorted names; label = index), mean (float32 (S, S, 3), 0..255, of the
     train split), eigenvalues (3,) falling and eigenvectors (3, 3) columns of the RGB covariance of train pixels in
-    [0, 1], both float64; sha256, of prepared.json, which holds the checksum of every file: the checksum of the data.
+    [0, 1], both float64; devkit_ids, ILSVRC's number of each class, or None; encoding, a key of shards.ENCODINGS;
+    sha256, of prepared.json, which holds the checksum of every file: the checksum of the data.
     """
 
     def __init__(self, folder: Path):
@@ -82,16 +109,21 @@ class Prepared:
         self.name: str = described["name"]
         self.image_size: int = described["image_size"]
         self.classes: list[str] = described["classes"]
-        self.mean = _load(self.folder / described["mean"]["file"], (self.image_size, self.image_size, 3), np.float32)
+        self.devkit_ids: list[int] | None = described.get("devkit_ids")
+        self.encoding: str = described.get("encoding", "npy")
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"encoding {self.encoding!r}")
+        shape = (self.image_size, self.image_size, 3)
+        self.mean = load_array(self.folder / described["mean"]["file"], shape, np.float32)
         self.eigenvalues = np.array(described["colour"]["eigenvalues"], np.float64).reshape(3)
         self.eigenvectors = np.array(described["colour"]["eigenvectors"], np.float64).reshape(3, 3)
         self.splits = {
-            name: Dataset(self.folder, name, split, self.classes, self.image_size)
+            name: Dataset(self.folder, name, split, self.classes, self.image_size, self.encoding)
             for name, split in described["splits"].items()
         }
 
     def split(self, name: str) -> Dataset:
-        """The split "train" or "val"; UserError for a split that this folder lacks."""
+        """The split "train", "val" or "test"; UserError for a split that this folder lacks."""
         if name not in self.splits:
             raise UserError(f"{self.folder}: has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
@@ -111,15 +143,30 @@ def verify(folder: Path) -> Prepared:
     Raises UserError naming the first file that has changed.
     """
     prepared = open_prepared(folder)
-    for split, described in prepared.described["splits"].items():
-        for part in [*described["shards"], described["labels"], described["names"]]:
-            _check_sha256(prepared.folder, part)
+    splits = prepared.described["splits"]
+    parts = [part for split in splits.values() for part in (*split["shards"], split["labels"], split["names"])]
+    threads = os.cpu_count() or 1
+    with Progress(len(parts), "checksums", unit="files") as progress, ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda part: _check_sha256(prepared.folder, part), parts):
+            progress.update()
+    for split in splits:
         dataset = prepared.split(split)
         found = identify(split, prepared.classes, dataset.names, dataset.labels, len(dataset.unreadable))
         if found != dataset.identity:
             raise UserError(f"{prepared.folder}: {split} says it is {dataset.identity!r}, but is {found or 'not'!r}")
     _check_sha256(prepared.folder, prepared.described["mean"])
     return prepared
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """A line for each split: what it is, where that is known: "ILSVRC-2012 val, 50,000 images, complete"."""
+    lines = []
+    for split, dataset in prepared.splits.items():
+        line = dataset.identity or f"{prepared.name} {split}, {len(dataset):,} images, not verified as a published set"
+        line += "" if dataset.labelled else ", without labels"
+        line += f", {len(dataset.unreadable)} more were unreadable" if dataset.unreadable else ""
+        lines.append(f"{line} ({prepared.image_size}x{prepared.image_size}, {prepared.encoding}; checksums hold)")
+    return lines
 
 
 def _read_prepared(folder: Path) -> dict:
@@ -133,25 +180,6 @@ def _read_prepared(folder: Path) -> dict:
     if described.get("format") != FORMAT:
         raise UserError(f"{folder / PREPARED}: format {described.get('format')!r}, but this version reads {FORMAT}")
     return described
-
-
-def _load(path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: str | None = None) -> np.ndarray:
-    """A .npy file of exactly this shape and type; UserError where it is missing, cut short or something else."""
-    try:
-        array = np.load(path, mmap_mode=mmap_mode)
-    except FileNotFoundError:
-        raise UserError(f"{path}: is missing; prepare the data again") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None
-    if array.shape != shape or array.dtype != dtype:
-        wanted = f"{np.dtype(dtype)} {shape}"
-        raise UserError(f"{path}: holds {array.dtype} {array.shape}, not {wanted}; prepare the data again")
-    return array
-
-
-def _open_shard(folder: Path, shard: dict, image_size: int) -> np.ndarray:
-    images = _load(folder / shard["file"], (shard["images"], image_size, image_size, 3), np.uint8, mmap_mode="r")
-    return images.view(np.ndarray)  # the same memory; slicing np.memmap itself costs several microseconds more
 
 
 def _check_sha256(folder: Path, part: dict) -> None:

@@ -1,5 +1,6 @@
 """A pool of decoding processes, each running picture.py, fed and read by one thread each."""
 
+import base64
 import json
 import queue
 import subprocess
@@ -16,7 +17,8 @@ PROGRAM = [sys.executable, "-P", str(Path(__file__).with_name("picture.py"))]
 class Decoders:
     """`workers` processes that decode photographs into shards; a context manager, which ends them all.
 
-    submit(task) takes the arguments of picture.fill as a dict and returns a Future of its answer.
+    submit(task) takes the arguments of picture.fill as a dict and returns a Future of its answer. "files" may be any
+    sequence, and hold encoded images as bytes: it is read only when a process is free to take it.
     """
 
     def __init__(self, workers: int):
@@ -30,9 +32,10 @@ class Decoders:
     def submit(self, task: dict) -> Future:
         return self.threads.submit(self._ask, task)
 
-    def _ask(self, task: dict) -> list[list]:
+    def _ask(self, task: dict) -> dict[str, list]:
         process = self.idle.get()
         try:
+            task = task | {"files": [_sendable(file) for file in task["files"]]}
             process.stdin.write(json.dumps(task) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
@@ -42,11 +45,12 @@ class Decoders:
             self.idle.put(process)
         if not answer:
             first = task["files"][0]
-            raise UserError(f"{first}: the process that decoded it and the next images died ({_ending(process)})")
+            what = "an image" if isinstance(first, dict) else first if isinstance(first, str) else first[0]
+            raise UserError(f"{what}: the process that decoded it and the next images died ({_ending(process)})")
         answer = json.loads(answer)
         if "failed" in answer:
             raise UserError(f"{task['shard']}: cannot be written ({answer['failed']})")
-        return answer["unreadable"]
+        return answer
 
     def __enter__(self) -> "Decoders":
         return self
@@ -55,6 +59,10 @@ class Decoders:
         self.threads.shutdown(wait=True, cancel_futures=True)
         for process in self.processes:
             process.communicate()  # closes its stdin, which ends it
+
+
+def _sendable(file):
+    return {"base64": base64.b64encode(file).decode()} if isinstance(file, bytes) else file
 
 
 def _ending(process: subprocess.Popen) -> str:

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from alexnet_zoo.data.dataset import Prepared, open_prepared
-from alexnet_zoo.data.store import Split, Store, shard_name
+from alexnet_zoo.data.shards import shard_name
+from alexnet_zoo.data.store import Split, Store
 from alexnet_zoo.files import sha256_of
 
 EVERY = 5  # of the images of each digit, in the order of the file, each fifth is for testing

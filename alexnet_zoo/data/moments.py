@@ -2,21 +2,24 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
-from pathlib import Path
 
 import numpy as np
 
 from alexnet_zoo.progress import Progress
 
+UINT16_IMAGES = 257  # whose sum 16 bits hold, whatever is on them
 
-def moments(shards: list[Path], threads: int) -> tuple[np.ndarray, np.ndarray]:
+
+def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """Mean image, float32 (S, S, 3) in 0..255, and covariance of RGB, float64 (3, 3) of pixels in [0, 1].
+
+    Args: shards, arrays uint8 (n, S, S, 3) or what shards.py opens.
 
     Every sum is a whole number that its type holds exactly, so neither the order of the shards nor the number of
     threads nor an interruption changes a bit of the result.
     """
     images, total, products = 0, 0, 0
-    counts = [np.load(shard, mmap_mode="r").shape[0] for shard in shards]
+    counts = [len(shard) for shard in shards]
     with Progress(sum(counts), "mean and colour") as progress, ThreadPoolExecutor(threads) as pool:
         for count, (pixel_sum, product_sum) in zip(counts, pool.map(_sums, shards), strict=True):
             images, total, products = images + count, total + pixel_sum, products + product_sum
@@ -28,14 +31,19 @@ def moments(shards: list[Path], threads: int) -> tuple[np.ndarray, np.ndarray]:
     return mean, covariance / 255**2
 
 
-def _sums(shard: Path) -> tuple[np.ndarray, np.ndarray]:
+def _sums(images) -> tuple[np.ndarray, np.ndarray]:
     """Of one shard: the sum of its images, int64 (S, S, 3), and of r*r, r*g ... over all its pixels, int64 (3, 3)."""
-    images = np.load(shard, mmap_mode="r")
     pixel_sum = np.zeros(images.shape[1:], np.int64)
     products = np.zeros((3, 3), np.int64)
-    for image in images:  # one at a time stays in the cache
-        pixel_sum += image
-        planes = image.reshape(-1, 3).T.astype(np.float64, order="C")
+    some_sum = np.zeros(images.shape[1:], np.uint16)
+    planes = np.empty((3, images.shape[1] * images.shape[2]))
+    for number, image in enumerate(images, 1):  # one at a time stays in the cache
+        some_sum += image
+        if number % UINT16_IMAGES == 0 or number == len(images):
+            pixel_sum += some_sum
+            some_sum[...] = 0
+        for channel, plane in enumerate(planes):
+            plane[...] = image[..., channel].reshape(-1)
         for a, b in combinations_with_replacement(range(3), 2):
             products[a, b] += int(planes[a] @ planes[b])  # whole numbers below 2^53: exact in float64, in any order
     return pixel_sum, np.triu(products) + np.triu(products, 1).T

@@ -4,11 +4,14 @@ decoders.py runs this file by its path, in several processes: a process then sta
 alone. Importing it as part of the package would bring torch into every one of them.
 """
 
+import base64
 import io
 import json
+import os
 import signal
 import sys
 import warnings
+from functools import lru_cache
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -25,8 +28,9 @@ def square(data: bytes, image_size: int) -> bytes:
     image.draft(None, (2 * image_size, 2 * image_size))
     image.load()
     reduced = round(max(full) / max(image.size))
+    stored = image.size
     upright = _upright(image)
-    width, height = full if upright.size == image.size else full[::-1]
+    width, height = full if upright.size == stored else full[::-1]
     box = tuple(edge / reduced for edge in _box(width, height, image_size))
     return _rgb(upright).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box).tobytes()
 
@@ -42,9 +46,10 @@ def _box(width: int, height: int, image_size: int) -> tuple[float, float, float,
 
 def _upright(image: Image.Image) -> Image.Image:
     try:
-        return ImageOps.exif_transpose(image)
+        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what is upright already
     except Exception:  # some photographs of ILSVRC carry a broken EXIF block: their pixels are still right
-        return image
+        pass
+    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -52,7 +57,7 @@ def _rgb(image: Image.Image) -> Image.Image:
         image = image.convert("I").point(lambda value: value * (1 / 256)).convert("L")
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def reason(error: Exception) -> str:
@@ -62,23 +67,57 @@ def reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-def fill(shard: str, offset: int, image_size: int, first_row: int, files: list[str]) -> list[list]:
-    """Decode `files` into the rows first_row.. of a shard whose pixels start at byte `offset`.
+JPEG_QUALITY = 88  # of what is kept as JPEG: a tenth of the pixels' bytes
 
-    Returns [row, reason] for each file that cannot be read; its row is left as it was.
+
+def jpeg(pixels: bytes, image_size: int) -> bytes:
+    """The square as a JPEG."""
+    out = io.BytesIO()
+    Image.frombytes("RGB", (image_size, image_size), pixels).save(out, "JPEG", quality=JPEG_QUALITY)
+    return out.getvalue()
+
+
+def read(file) -> bytes:
+    """An encoded image: of a file by its path, [archive, first byte, bytes], or {"base64": the image itself}."""
+    if isinstance(file, str):
+        with open(file, "rb") as photograph:
+            return photograph.read()
+    if isinstance(file, dict):
+        return base64.b64decode(file["base64"])
+    archive, start, size = file
+    return os.pread(_opened(archive), size, start)
+
+
+@lru_cache(maxsize=1)  # photographs of one archive come one after another; a closed file ends with its process
+def _opened(archive: str) -> int:
+    return os.open(archive, os.O_RDONLY)
+
+
+def fill(
+    shard: str, offset: int, stride: int, image_size: int, encoding: str, first_row: int, files: list
+) -> dict[str, list]:
+    """Decode `files` into the rows first_row.. of a shard: row n starts at byte offset + n * stride.
+
+    Returns "sizes", the bytes written for each file, and "unreadable", [row, reason] for each one that cannot be read;
+    its row is left as it was.
     """
-    unreadable = []
+    unreadable, sizes = [], []
     with open(shard, "r+b") as out:
         for row, file in enumerate(files, first_row):
+            sizes.append(0)
             try:
-                with open(file, "rb") as photograph:
-                    pixels = square(photograph.read(), image_size)
+                content = square(read(file), image_size)
             except Exception as error:  # Pillow's decoders raise nearly every type there is
                 unreadable.append([row, reason(error)])
                 continue
-            out.seek(offset + row * len(pixels))
-            out.write(pixels)
-    return unreadable
+            if encoding == "jpeg":
+                content = jpeg(content, image_size)
+            sizes[-1] = len(content)
+            if len(content) > stride:  # it would run into the next one; no photograph does
+                raise ValueError(f"row {row} takes {len(content)} bytes, there is room for {stride}")
+            out.seek(offset + row * stride)
+            out.write(content)
+    return {"unreadable": unreadable, "sizes": sizes}
 
 
 def main() -> None:
@@ -87,7 +126,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     for line in sys.stdin:
         try:
-            answer = {"unreadable": fill(**json.loads(line))}
+            answer = fill(**json.loads(line))
         except Exception as error:  # the shard could not be written: a full disk, a vanished folder
             answer = {"failed": reason(error)}
         print(json.dumps(answer), flush=True)

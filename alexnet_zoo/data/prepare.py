@@ -3,16 +3,17 @@
 import os
 import shutil
 from collections import deque
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from alexnet_zoo.data.dataset import Prepared, open_prepared
 from alexnet_zoo.data.decoders import Decoders
-from alexnet_zoo.data.sources import Source, image_folder
-from alexnet_zoo.data.store import PARTIAL, SHARD_IMAGES, Split, Store, shard_name
+from alexnet_zoo.data.recognise import open_source
+from alexnet_zoo.data.shards import ENCODINGS, begin_shard, end_shard, expected_bytes, shard_name
+from alexnet_zoo.data.sources import Source
+from alexnet_zoo.data.store import PARTIAL, SHARD_IMAGES, Split, Store, check_free
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.progress import Progress
@@ -24,34 +25,40 @@ MARGIN = 64 * 2**20  # bytes of disk beyond the shards: labels, names, mean
 
 
 def prepare(
-    source: Path,
+    source: Path | str,
     out: Path,
     image_size: int = 256,
     workers: int | None = None,
     val_fraction: float = 0.1,
     shard_images: int = SHARD_IMAGES,
+    encoding: str = "npy",
+    splits: tuple[str, ...] | None = None,
 ) -> Prepared:
-    """Prepare a folder of photographs: shorter side to image_size, central square, RGB.
+    """Prepare photographs: shorter side to image_size, central square, RGB.
 
-    Args: source, `train/CLASS/*` and `val/CLASS/*`, or `CLASS/*` of which val_fraction becomes val (by a hash of the
-    name); out, a new or empty folder, or one that this function began; workers, decoding processes (all cores).
+    Args: source, val_fraction and splits, as `open_source` takes them: a folder or an archive of photographs, or a data
+    set's name; out, a new or empty folder, or one that this function began; workers, decoding processes (all cores);
+    encoding, "npy" or "jpeg" (a tenth of the disk).
 
     A killed run goes on at the shards it had finished; a finished one is a no-op. Raises UserError for a source that
     cannot be used, a full disk, or over 1% unreadable photographs (all named in OUT/unreadable.txt).
     """
-    source, out = Path(source), Path(out)
+    out = Path(out)
+    if encoding not in ENCODINGS:
+        raise UserError(f"encoding {encoding!r}: there are {' and '.join(ENCODINGS)}", exit_code=2)
     if image_size < 1 or shard_images < 1:
         raise UserError(f"image_size {image_size}, shard_images {shard_images}: both must be at least 1", exit_code=2)
-    photographs = image_folder(source, val_fraction)
-    if out.resolve().is_relative_to(source.resolve()):
+    if out.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{out}: lies in the folder of photographs; choose a folder outside it")
-    store = Store(out, photographs.sha256(), image_size, shard_images)
+    check_free(out)
+    photographs = open_source(source, val_fraction, splits, cache=out)
+    store = Store(out, photographs.sha256(), image_size, shard_images, encoding)
     if not store.finished:
         workers = workers or os.cpu_count() or 1
-        shards = _slices(photographs, shard_images)
+        shards = _slices(photographs, shard_images, encoding)
         _write_shards(photographs.name, shards, store, workers)
         splits = {split: _finished_split(shards, store, split) for split in photographs.splits}
-        store.finish(photographs.name, photographs.classes, splits, threads=workers)
+        store.finish(photographs.name, photographs.classes, splits, workers, photographs.devkit_ids)
     return open_prepared(out)
 
 
@@ -63,23 +70,23 @@ class _Slice:
     split: str
     names: list[str]
     labels: list[int]
-    files: list[str]
+    files: Sequence
 
 
-def _slices(photographs: Source, shard_images: int) -> list[_Slice]:
+def _slices(photographs: Source, shard_images: int, encoding: str) -> list[_Slice]:
     slices = []
     for split, listing in photographs.splits.items():
         for number, start in enumerate(range(0, len(listing.names), shard_images)):
             part = slice(start, start + shard_images)
             lists = listing.names[part], listing.labels[part], listing.files[part]
-            slices.append(_Slice(shard_name(split, number), split, *lists))
+            slices.append(_Slice(shard_name(split, number, encoding), split, *lists))
     return slices
 
 
 def _write_shards(name: str, slices: list[_Slice], store: Store, workers: int) -> None:
     todo = [part for part in slices if part.shard not in store.shards]
     total, left = sum(len(part.names) for part in slices), sum(len(part.names) for part in todo)
-    _check_space(store.folder, left * store.image_size**2 * 3)
+    _check_space(store.folder, expected_bytes(left, store.image_size, store.encoding))
     workers = max(1, min(workers, left // TASK_IMAGES))
     with Progress(total, f"prepare {name}", initial=total - left) as progress, Decoders(workers) as decoders:
         writer = _Writer(store, decoders, progress, slices)
@@ -92,8 +99,8 @@ def _write_shards(name: str, slices: list[_Slice], store: Store, workers: int) -
                     begun.append(writer.begin(waiting.popleft()))
                     continue
                 part, partial, tasks = begun.popleft()
-                unreadable = writer.wait(part, tasks)
-                finishing.append(finishers.submit(writer.finish, part, partial, unreadable))
+                unreadable, sizes = writer.wait(part, tasks)
+                finishing.append(finishers.submit(writer.finish, part, partial, unreadable, sizes))
             for future in finishing:
                 future.result()
 
@@ -107,36 +114,37 @@ class _Writer:
         self.unreadable = [line for part in slices if part.shard in store.shards for line in _unreadable(part, store)]
 
     def begin(self, part: _Slice) -> tuple[_Slice, Path, list[Future]]:
-        size = self.store.image_size
+        size, encoding = self.store.image_size, self.store.encoding
         partial = self.store.folder / f"{part.shard}.{os.getpid()}{PARTIAL}"
-        with open(partial, "wb") as out:
-            offset = _write_header(out, len(part.files), size)
-            out.truncate(offset + len(part.files) * size * size * 3)
-        task = {"shard": str(partial), "offset": offset, "image_size": size}
+        offset, stride = begin_shard(partial, len(part.files), size, encoding)
+        task = {"shard": str(partial), "offset": offset, "stride": stride, "image_size": size, "encoding": encoding}
         starts = range(0, len(part.files), TASK_IMAGES)
         tasks = [task | {"first_row": start, "files": part.files[start : start + TASK_IMAGES]} for start in starts]
         return part, partial, [self.decoders.submit(task) for task in tasks]
 
-    def wait(self, part: _Slice, tasks: list[Future]) -> list[list]:
-        """[row, reason] of each unreadable photograph, once all are decoded; UserError when there are too many."""
-        unreadable = []
+    def wait(self, part: _Slice, tasks: list[Future]) -> tuple[list[list], list[int]]:
+        """[row, reason] of each unreadable photograph and the bytes of each row, once all are decoded.
+
+        Raises UserError when too many are unreadable.
+        """
+        unreadable, sizes = [], []
         for start, future in zip(range(0, len(part.files), TASK_IMAGES), tasks, strict=True):
-            found = future.result()
+            answer = future.result()
+            found = answer["unreadable"]
             unreadable += found
+            sizes += answer["sizes"]
             self.unreadable += [f"{part.names[row]}: {reason}" for row, reason in found]
             if len(self.unreadable) > MAX_UNREADABLE * self.total:
                 self._give_up()
             images = min(TASK_IMAGES, len(part.files) - start)
             self.progress.update(images, **({"unreadable": len(self.unreadable)} if self.unreadable else {}))
-        return unreadable
+        return unreadable, sizes
 
-    def finish(self, part: _Slice, partial: Path, unreadable: list[list]) -> None:
+    def finish(self, part: _Slice, partial: Path, unreadable: list[list], sizes: list[int]) -> None:
         images = len(part.files) - len(unreadable)
         with self.store.replacing(part.shard) as path:
-            if unreadable:
-                _without_rows(partial, path, {row for row, _ in unreadable})
-            else:
-                os.replace(partial, path)
+            left_out = {row for row, _ in unreadable}
+            end_shard(partial, path, self.store.image_size, self.store.encoding, sizes, left_out)
         entry = {"file": part.shard, "images": images, "sha256": sha256_of(self.store.folder / part.shard)}
         self.store.add_shard(part.shard, entry | {"unreadable": unreadable})
 
@@ -167,24 +175,6 @@ def _finished_split(slices: list[_Slice], store: Store, split: str) -> Split:
         content.shards.append({key: entry[key] for key in ("file", "images", "sha256")})
         content.unreadable += _unreadable(part, store)
     return content
-
-
-def _write_header(out, images: int, image_size: int) -> int:
-    """Begin a .npy file of uint8 (images, image_size, image_size, 3); returns where its pixels start."""
-    header = {"descr": "|u1", "fortran_order": False, "shape": (images, image_size, image_size, 3)}
-    np.lib.format.write_array_header_1_0(out, header)
-    return out.tell()
-
-
-def _without_rows(partial: Path, path: Path, left_out: set[int]) -> None:
-    """Copy a shard less some of its rows, and remove it."""
-    images = np.load(partial, mmap_mode="r")
-    with open(path, "wb") as out:
-        _write_header(out, len(images) - len(left_out), images.shape[1])
-        for row in range(len(images)):
-            if row not in left_out:
-                out.write(images[row])
-    partial.unlink()
 
 
 def _check_space(folder: Path, needed: int) -> None:

@@ -1,8 +1,9 @@
 """A prepared folder while it is being made: every file is complete, synced and checked before it has its final name.
 
-    prepared.json, mean.npy, SPLIT-labels.npy, SPLIT-names.txt, SPLIT-00000.npy ...   (dataset.py reads them)
+    prepared.json, mean.npy, SPLIT-labels.npy, SPLIT-names.txt, SPLIT-00000.npy or .jpegs ...   (dataset.py reads them)
 
-Until prepared.json is written, last of all, preparing.json lists the shards that are finished.
+Until prepared.json is written, last of all, preparing.json lists the shards that are finished. index-*.npz says where
+photographs lie in their archives (archives.py), so that a second run need not look again.
 """
 
 import json
@@ -15,8 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_zoo.data.archives import INDEX
 from alexnet_zoo.data.identity import identify
 from alexnet_zoo.data.moments import moments, principal_components
+from alexnet_zoo.data.shards import open_shard
+from alexnet_zoo.data.sources import NO_LABEL
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of, sync
 
@@ -29,7 +33,7 @@ PREPARED, PREPARING, PARTIAL = "prepared.json", "preparing.json", ".partial"
 class Split:
     """One split, ready to be described: labels and names of the images that its shards hold, in their order."""
 
-    labels: list[int]
+    labels: list[int]  # all NO_LABEL where they are not known
     names: list[str]
     shards: list[dict]  # {"file", "images", "sha256"}
     unreadable: list[str] = field(default_factory=list)  # "NAME: reason"
@@ -42,10 +46,18 @@ class Store:
     Raises UserError where the folder holds anything else: nothing that existed is overwritten.
     """
 
-    def __init__(self, folder: Path, source_sha256: str, image_size: int, shard_images: int = SHARD_IMAGES):
+    def __init__(
+        self,
+        folder: Path,
+        source_sha256: str,
+        image_size: int,
+        shard_images: int = SHARD_IMAGES,
+        encoding: str = "npy",
+    ):
         self.folder = folder
-        self.image_size = image_size
+        self.image_size, self.encoding = image_size, encoding
         self.key = {"source_sha256": source_sha256, "image_size": image_size, "shard_images": shard_images}
+        self.key["encoding"] = encoding
         self.shards: dict[str, dict] = {}
         self.lock = threading.Lock()
         self.finished = (folder / PREPARED).is_file()
@@ -55,15 +67,14 @@ class Store:
             self.shards = self._check(PREPARING)["shards"]
             for left_over in folder.glob(f"*{PARTIAL}"):
                 left_over.unlink()
-        elif folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(f"{folder}: not empty, and no prepared data; choose another folder")
         else:
+            check_free(folder)
             _make(folder)
             self._write_json(PREPARING, self.key | {"shards": {}})
 
     def _check(self, file: str) -> dict:
         begun = read_json(self.folder / file)
-        differs = [name for name, value in self.key.items() if begun.get(name) != value]
+        differs = [name for name, value in self.key.items() if begun.get(name, "npy") != value]
         if differs:
             what = "other photographs" if "source_sha256" in differs else f"another {differs[0]}"
             raise UserError(f"{self.folder}: already holds data prepared from {what}; choose another folder")
@@ -89,15 +100,26 @@ class Store:
             self.shards[file] = entry
             self._write_json(PREPARING, self.key | {"shards": self.shards})
 
-    def finish(self, name: str, classes: list[str], splits: dict[str, Split], threads: int) -> None:
+    def finish(
+        self,
+        name: str,
+        classes: list[str],
+        splits: dict[str, Split],
+        threads: int,
+        devkit_ids: list[int] | None = None,
+    ) -> None:
         """Write labels, names, mean and colour of "train", and prepared.json."""
         described = {split: self._describe(split, classes, content) for split, content in splits.items()}
-        mean, covariance = moments([self.folder / shard["file"] for shard in splits["train"].shards], threads)
+        mean_of = "train" if "train" in splits else next(iter(splits))  # an evaluation may want no more than a test set
+        entries = splits[mean_of].shards
+        opened = [open_shard(self.folder, entry, self.image_size, self.encoding) for entry in entries]
+        mean, covariance = moments(opened, threads)
         eigenvalues, eigenvectors = principal_components(covariance)
         with self.replacing("mean.npy") as path, open(path, "wb") as out:
             np.save(out, mean)
         prepared = {"format": FORMAT, "name": name, **self.key, "classes": classes, "splits": described}
-        prepared["mean"] = self._checksummed("mean.npy")
+        prepared["devkit_ids"] = devkit_ids
+        prepared["mean"] = self._checksummed("mean.npy") | {"of": mean_of}
         prepared["colour"] = {
             "covariance": covariance.tolist(),
             "eigenvalues": eigenvalues.tolist(),
@@ -112,8 +134,10 @@ class Store:
             np.save(out, np.array(content.labels, np.int64))
         with self.replacing(names) as path:
             path.write_text("".join(f"{name}\n" for name in content.names), "utf-8", "surrogateescape", "\n")
+        labelled = NO_LABEL not in content.labels
         return {
             "images": len(content.names),
+            "labelled": labelled,
             "identity": identify(split, classes, content.names, content.labels, len(content.unreadable)),
             "shards": content.shards,
             "labels": self._checksummed(labels),
@@ -129,6 +153,14 @@ class Store:
             path.write_text(json.dumps(content, indent=1) + "\n")
 
 
+def check_free(folder: Path) -> None:
+    """UserError where a folder exists and holds what no preparation wrote."""
+    if any((folder / file).is_file() for file in (PREPARED, PREPARING)):
+        return
+    if folder.exists() and not folder.is_dir() or any(_foreign(folder)):
+        raise UserError(f"{folder}: not empty, and no prepared data; choose another folder")
+
+
 def _make(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -136,8 +168,11 @@ def _make(folder: Path) -> None:
         raise UserError(f"{folder}: cannot be made ({error})") from None
 
 
-def shard_name(split: str, number: int) -> str:
-    return f"{split}-{number:05d}.npy"
+def _foreign(folder: Path) -> Iterator[Path]:
+    """What a preparation did not write; an index may lie there before anything else does."""
+    if folder.is_dir():
+        ours = INDEX.format("*"), INDEX.format("*").replace(".npz", PARTIAL)
+        yield from (path for path in folder.iterdir() if not any(path.match(pattern) for pattern in ours))
 
 
 def read_json(path: Path) -> dict:

@@ -177,14 +177,14 @@ class Watch:
 
 
 def cpu_seconds_of_others() -> float:
-    """CPU time of all processes but this one since the machine started; always 0 where there is no /proc/stat."""
+    """CPU time of all processes but this one and those it waited for; always 0 where there is no /proc/stat."""
     try:
         with open("/proc/stat") as file:
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, file.readline().split()[1:9])
     except (OSError, ValueError):
         return 0.0
     every = (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-    return every - sum(os.times()[:2])
+    return every - sum(os.times()[:4])
 
 
 def machine(device: str) -> dict[str, object]:

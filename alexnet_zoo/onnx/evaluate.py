@@ -139,6 +139,16 @@ def evaluate(
 
     Raises UserError where a file cannot be used on this split, before any is run.
     """
+    if len(dataset.labels) and dataset.labels.min() < 0:
+        raise UserError(f"{dataset.name}: its labels are not known; --submission FILE writes what the server judges")
+    classifiers, inputs, total = summed_probabilities(paths, dataset, views, device, batch_size)
+    return _row(classifiers, inputs[0], dataset, views, rank_of_label(total, dataset.labels))
+
+
+def summed_probabilities(
+    paths: list[Path], dataset: Dataset, views: int, device: str = "auto", batch_size: int = CROPS_AT_A_TIME
+) -> tuple[list[OnnxClassifier], list[Preprocessing], np.ndarray]:
+    """Networks, what each expects, and the sum of their softmax outputs (images, classes); as `evaluate` takes them."""
     if views not in (1, 10):
         raise UserError(f"--views {views}: the paper's protocols are 1 (centre crop) and 10 (ten crops)", exit_code=2)
     if not paths or not len(dataset.labels):
@@ -154,8 +164,7 @@ def evaluate(
             for rows, probability in probabilities(classifier, preprocessing, dataset, views, batch_size):
                 total[rows] += probability
                 progress.update(len(probability))
-    ranks = rank_of_label(total, dataset.labels)
-    return _row(classifiers, inputs[0], dataset, views, ranks)
+    return classifiers, inputs, total
 
 
 def probabilities(

@@ -39,6 +39,9 @@ def test_to_input_against_numpy(batch, scale):
     pixels = np.stack(cut) if batch else np.zeros((0, s, s, 3), np.uint8)
     found = to_input(torch.from_numpy(pixels), crops, torch.from_numpy(mean).float(), scale)
     assert found.dtype == torch.float32 and found.shape == (batch, 3, s, s) and found.is_contiguous()
+    again = torch.full_like(found, 7)
+    assert to_input(torch.from_numpy(pixels), crops, torch.from_numpy(mean).float(), scale, out=again) is again
+    assert torch.equal(again, found)
     for number, (top, left) in enumerate(places):
         expected = pixels[number] - mean[top : top + s, left : left + s] + crops.colour[number].numpy()
         if crops.mirror[number]:

@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from alexnet_zoo.data.identity import WNIDS_2012, identify
@@ -64,3 +65,39 @@ def test_train(wnids):
 
 def test_other_data_has_no_identity():
     assert identify("val", ["cat", "dog"], ["cat/1.jpg"], [0], 0) == ""
+
+
+WNIDS_2010 = [f"n{number:08d}" for number in range(1000)]
+
+
+def test_ilsvrc2010_by_its_numbers_and_counts():
+    labels = [number % 1000 for number in range(150_000)]
+    names = [f"n/ILSVRC2010_test_{number + 1:08d}.JPEG" for number in range(150_000)]
+    complete = "ILSVRC-2010 test, 150,000 images, complete"
+    assert identify("test", WNIDS_2010, names, labels, 0) == complete
+    order = np.random.default_rng(0).permutation(150_000)
+    assert identify("test", WNIDS_2010, [names[i] for i in order], [labels[i] for i in order], 0) == complete
+    assert identify("val", WNIDS_2010, names, labels, 0) == identify("test", WNIDS_2010, names, labels, 1) == ""
+    assert identify("test", WNIDS_2010, names[1:], labels[1:], 0) == ""
+    assert identify("test", WNIDS_2010, names, [1, *labels[1:]], 0) == ""  # 149 of class 0
+    assert identify("test", [f"class{n}" for n in range(1000)], names, labels, 0) == ""
+
+
+def test_fall_2009_by_its_counts():
+    classes = [f"n{number:08d}" for number in range(10_184)]
+    labels = (np.arange(4_450_000) % 10_184).tolist()
+    names = [f"{classes[label]}/{classes[label]}_{number}.JPEG" for number, label in enumerate(labels)]
+    found = identify("test", classes, names, labels, 0)
+    assert found == "ImageNet Fall 2009 test, 4,450,000 images, complete"
+    assert identify("test", classes, names[:100_000], labels[:100_000], 0) == ""
+
+
+def test_cifar_as_jpeg_is_not_cifar():
+    classes = "airplane automobile bird cat deer dog frog horse ship truck".split()
+    labels = np.repeat(np.arange(10), 1000)
+    jpegs = [f"{classes[label]}/{number % 1000:04d}.jpg" for number, label in enumerate(labels)]
+    assert identify("test", classes, jpegs, labels, 0) == "CIFAR-10 as JPEG test, 10,000 images, complete"
+    original = [f"{classes[label]}/test_{number:05d}" for number, label in enumerate(labels)]
+    assert identify("test", classes, original, labels, 0) == "CIFAR-10 test, 10,000 images, complete"
+    assert identify("train", classes, original, labels, 0) == identify("test", classes, original, labels, 1) == ""
+    assert identify("test", classes, [*original[:-1], "truck/x"], labels, 0) == ""

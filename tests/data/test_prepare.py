@@ -168,7 +168,8 @@ def test_disk_space_is_checked_before_anything_is_decoded(small_tree, tmp_path):
 def test_dead_decoding_process_is_one_clear_line(tmp_path):
     with Decoders(1) as decoders:
         decoders.processes[0].kill()
-        task = {"shard": str(tmp_path / "x"), "offset": 0, "image_size": 8, "first_row": 0, "files": ["a.jpg"]}
+        task = {"shard": str(tmp_path / "x"), "offset": 0, "stride": 192, "image_size": 8, "encoding": "npy"}
+        task |= {"first_row": 0, "files": ["a.jpg"]}
         with pytest.raises(UserError, match=r"a.jpg: .* died \(killed by signal 9\)"):
             decoders.submit(task).result()
 
@@ -176,7 +177,8 @@ def test_dead_decoding_process_is_one_clear_line(tmp_path):
 def test_shard_that_cannot_be_written_is_one_clear_line(tmp_path):
     with Decoders(1) as decoders:
         shard = str(tmp_path / "gone" / "train-00000.npy")
-        task = {"shard": shard, "offset": 0, "image_size": 8, "first_row": 0, "files": ["a.jpg"]}
+        task = {"shard": shard, "offset": 0, "stride": 192, "image_size": 8, "encoding": "npy"}
+        task |= {"first_row": 0, "files": ["a.jpg"]}
         with pytest.raises(UserError, match="train-00000.npy: cannot be written"):
             decoders.submit(task).result()
 

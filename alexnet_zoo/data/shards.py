@@ -1,0 +1,125 @@
+"""The files that hold a split's images: how they are written, and how they are read.
+
+"npy": uint8 (images, S, S, 3), memory-mapped. "jpeg": JPEGs of S x S pixels one after another, then their offsets; a
+tenth of the disk, and something to decode at every use.
+"""
+
+import io
+import mmap
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from alexnet_zoo.errors import UserError
+
+ENCODINGS = {"npy": ".npy", "jpeg": ".jpegs"}  # and what their files' names end with
+OFFSET = np.dtype("<i8")
+JPEG_SLOT = 4096  # bytes, beyond those of its pixels, that a JPEG may take
+
+
+def shard_name(split: str, number: int, encoding: str = "npy") -> str:
+    return f"{split}-{number:05d}{ENCODINGS[encoding]}"
+
+
+def expected_bytes(images: int, image_size: int, encoding: str) -> int:
+    """How much disk so many images take; of JPEGs, about (measured on ImageNet's photographs)."""
+    pixels = images * image_size**2 * 3
+    return pixels if encoding == "npy" else int(pixels * 0.11) + images * 1024
+
+
+def begin_shard(partial: Path, images: int, image_size: int, encoding: str) -> tuple[int, int]:
+    """A file into which decoders write images in any order; (where the first one starts, bytes from one to the next).
+
+    For JPEGs it is sparse: each has more room than it needs, and takes only what it fills.
+    """
+    stride = image_size**2 * 3
+    with open(partial, "wb") as out:
+        offset = _write_header(out, images, image_size) if encoding == "npy" else 0
+        stride += 0 if encoding == "npy" else JPEG_SLOT
+        out.truncate(offset + images * stride)
+    return offset, stride
+
+
+def end_shard(partial: Path, path: Path, image_size: int, encoding: str, sizes: list[int], left_out: set[int]) -> None:
+    """Turn what the decoders wrote into a shard at `path`, without the rows left_out; sizes, the bytes of each row."""
+    if encoding == "npy" and not left_out:
+        os.replace(partial, path)
+        return
+    kept = [row for row in range(len(sizes)) if row not in left_out]
+    with open(partial, "rb") as written, open(path, "wb") as out:
+        if encoding == "npy":
+            offset, stride = _write_header(out, len(kept), image_size), image_size**2 * 3
+        else:
+            offset, stride = 0, image_size**2 * 3 + JPEG_SLOT
+        for row in kept:
+            written.seek(offset + row * stride)
+            out.write(written.read(sizes[row]))
+        if encoding == "jpeg":
+            out.write(np.cumsum([0] + [sizes[row] for row in kept]).astype(OFFSET).tobytes())
+    partial.unlink()
+
+
+def open_shard(folder: Path, shard: dict, image_size: int, encoding: str) -> "np.ndarray | JpegShard":
+    """Images that are read as an array is: shard[row, top:bottom, left:right]. UserError for a file cut short."""
+    path = folder / shard["file"]
+    if encoding == "jpeg":
+        return JpegShard(path, shard["images"], image_size)
+    images = load_array(path, (shard["images"], image_size, image_size, 3), np.uint8, mmap_mode="r")
+    return images.view(np.ndarray)  # the same memory; slicing np.memmap itself costs several microseconds more
+
+
+class JpegShard:
+    """JPEGs, decoded one at a time when they are asked for; len() and [row], [row, rows, columns] as an array has."""
+
+    def __init__(self, path: Path, images: int, image_size: int):
+        self.path, self.shape = path, (images, image_size, image_size, 3)
+        end = OFFSET.itemsize * (images + 1)
+        try:
+            with open(path, "rb") as file:
+                self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise UserError(f"{path}: is missing; prepare the data again") from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None
+        self.offsets = np.frombuffer(self.bytes[-end:], OFFSET) if len(self.bytes) >= end else np.zeros(0, OFFSET)
+        whole = len(self.offsets) == images + 1 and self.offsets[0] == 0 and (np.diff(self.offsets) > 0).all()
+        if not whole or self.offsets[-1] + end != len(self.bytes):
+            raise UserError(f"{path}: is cut short or damaged (its offsets do not fit); prepare the data again")
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        return (self[row] for row in range(len(self)))
+
+    def __getitem__(self, key) -> np.ndarray:
+        row, *part = key if isinstance(key, tuple) else (key,)
+        if not 0 <= row < len(self):
+            raise IndexError(f"{self.path}: image {row} of {len(self)}")
+        start, end = self.offsets[row : row + 2].tolist()
+        with Image.open(io.BytesIO(self.bytes[start:end])) as image:
+            return np.asarray(image)[tuple(part)]
+
+
+def load_array(path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: str | None = None) -> np.ndarray:
+    """A .npy file of exactly this shape and type; UserError where it is missing, cut short or something else."""
+    try:
+        array = np.load(path, mmap_mode=mmap_mode)
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; prepare the data again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None
+    if array.shape != shape or array.dtype != dtype:
+        wanted = f"{np.dtype(dtype)} {shape}"
+        raise UserError(f"{path}: holds {array.dtype} {array.shape}, not {wanted}; prepare the data again")
+    return array
+
+
+def _write_header(out, images: int, image_size: int) -> int:
+    """Begin a .npy file of uint8 (images, image_size, image_size, 3); returns where its pixels start."""
+    header = {"descr": "|u1", "fortran_order": False, "shape": (images, image_size, image_size, 3)}
+    np.lib.format.write_array_header_1_0(out, header)
+    return out.tell()

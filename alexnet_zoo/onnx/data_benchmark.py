@@ -1,0 +1,163 @@
+"""How fast photographs become prepared images, and prepared images batches; against Pillow alone and timm's loader."""
+
+import os
+import tempfile
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+
+from alexnet_zoo.data import picture
+from alexnet_zoo.data.augment import draw_crops, to_input
+from alexnet_zoo.data.dataset import Prepared
+from alexnet_zoo.data.loader import Prefetch, generator
+from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.data.sources import is_photograph
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.onnx.benchmark import Watch, rows_of, timings
+
+IMAGE, CROP = 256, 224
+
+
+def preparing(photographs: Path, images: int = 2000, repetitions: int = 5) -> list[dict]:
+    """Images/s of `prepare` to checked shards, mean and colour, against decoding and resizing alone, on all cores.
+
+    "decode, resize": picture.square, with all its tricks, in as many processes, which throw the result away. "Pillow":
+    the same in Pillow's plain words. Both run in processes that were started beforehand; ours start at every turn.
+    """
+    with _many(photographs, images) as (folder, files):
+        workers = os.cpu_count() or 1
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+
+            def alone(function):
+                return lambda: list(pool.map(function, files, chunksize=max(1, images // workers // 16)))
+
+            def ours():
+                with tempfile.TemporaryDirectory(dir=folder.parent) as out:
+                    prepare(folder, Path(out) / "out", IMAGE, workers)
+
+            watch = Watch()
+            steps = {"ours": ours, "decode, resize": alone(_square), "Pillow": alone(_plain_square)}
+            seconds = timings(steps, repetitions, "cpu")
+    return rows_of(_facts("prepare", images, IMAGE), seconds, images, "cpu", watch)
+
+
+def gathering(photographs: Path, images: int = 512, batch_size: int = 128, repetitions: int = 5) -> list[dict]:
+    """uint8 crops/s that one core gathers from a prepared folder in memory; and from its JPEG form, with all cores."""
+    steps = {}
+    with _many(photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
+        for encoding in ("npy", "jpeg"):
+            dataset = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding).split("train")
+            indices = np.random.default_rng(0).integers(0, len(dataset), images)
+            tops, lefts = np.random.default_rng(1).integers(0, IMAGE - CROP + 1, (2, images))
+            parts = [slice(start, start + batch_size) for start in range(0, images, batch_size)]
+
+            def step(dataset=dataset, indices=indices, tops=tops, lefts=lefts, parts=parts):
+                for part in parts:
+                    dataset.gather(indices[part], tops[part], lefts[part], CROP)
+
+            steps["one core" if encoding == "npy" else "from JPEG"] = step
+        watch = Watch()
+        seconds = timings(steps, repetitions, "cpu")
+    return rows_of(_facts("gather", batch_size, CROP), seconds, images, "cpu", watch)
+
+
+def loading(photographs: Path, images: int = 1024, batch_size: int = 128, repetitions: int = 5) -> list[dict]:
+    """Ready float batches/s, in images: ours from a prepared folder; timm's create_loader from files, same crops.
+
+    "timm 256x256" reads the prepared squares as JPEG files, "timm" the photographs; its workers are kept alive.
+    """
+    with _many(photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
+        steps = {}
+        for name, encoding in (("ours", "npy"), ("ours, JPEG", "jpeg")):
+            prepared = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding)
+            steps[name] = _our_epoch(prepared, batch_size, images // batch_size)
+        squares = Path(made) / "squares"
+        for number, file in enumerate(files):
+            path = squares / str(number % 2) / f"{number}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(picture.jpeg(_square(file), IMAGE))
+        steps["timm 256x256"] = _timm_epoch(squares, batch_size, resize=False)
+        steps["timm"] = _timm_epoch(folder / "train", batch_size, resize=True)
+        watch = Watch()
+        seconds = timings(steps, repetitions, "cpu")
+        steps.clear()  # which ends timm's workers: their time is not that of others
+    return rows_of(_facts("loader", batch_size, CROP), seconds, images // batch_size * batch_size, "cpu", watch)
+
+
+def _facts(name: str, batch_size: int, img_size: int) -> dict:
+    return {"benchmark": name, "model": name, "batch_size": batch_size, "img_size": img_size, "param_count": 0.0}
+
+
+@contextmanager
+def _many(photographs: Path, images: int):
+    """(folder, files): train/ with links to so many of the photographs, which come round again, and val/ with two."""
+    paths = sorted(path for path in photographs.rglob("*") if is_photograph(path.name))
+    if not paths:
+        raise UserError(f"{photographs}: holds no photographs; name a folder of them")
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary) / "photographs"
+        files = []
+        for number in range(images):
+            path = paths[number % len(paths)]
+            for split in ("train", "val") if number < 2 else ("train",):
+                link = folder / split / f"class{number % 2}" / f"{number}{path.suffix}"
+                link.parent.mkdir(parents=True, exist_ok=True)
+                link.symlink_to(path.resolve())
+            files.append(str(folder / "train" / f"class{number % 2}" / link.name))
+        yield folder, files
+
+
+def _square(file: str) -> bytes:
+    return picture.square(Path(file).read_bytes(), IMAGE)
+
+
+def _plain_square(file: str) -> bytes:
+    """Shorter side to 256, central square, as one writes it."""
+    image = Image.open(file).convert("RGB")
+    scale = IMAGE / min(image.size)
+    width, height = (round(side * scale) for side in image.size)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = (width - IMAGE) // 2, (height - IMAGE) // 2
+    return image.crop((left, top, left + IMAGE, top + IMAGE)).tobytes()
+
+
+def _our_epoch(prepared: Prepared, batch_size: int, steps: int):
+    dataset, mean = prepared.split("train"), torch.from_numpy(prepared.mean)
+    colour = prepared.eigenvalues, prepared.eigenvectors
+    inputs = torch.empty(batch_size, 3, CROP, CROP)
+
+    def epoch() -> None:
+        order = np.random.default_rng(0).integers(0, len(dataset), (steps, batch_size))
+        plan = (
+            (rows, draw_crops(generator(0, step), batch_size, IMAGE, CROP, True, True, "published", *colour))
+            for step, rows in enumerate(order)
+        )
+        for batch in Prefetch(dataset, CROP, plan):
+            to_input(batch.pixels, batch.crops, mean, out=inputs)
+
+    return epoch
+
+
+def _timm_epoch(folder: Path, batch_size: int, resize: bool):
+    from timm.data import create_dataset, create_loader
+    from timm.data.transforms import ToNumpy
+    from torchvision import transforms
+
+    dataset = create_dataset("", str(folder))
+    loader = create_loader(
+        dataset, (3, CROP, CROP), batch_size, True, num_workers=os.cpu_count() or 1, device=torch.device("cpu")
+    )
+    first = [transforms.Resize(IMAGE, transforms.InterpolationMode.BICUBIC)] if resize else []
+    crops = [transforms.RandomCrop(CROP), transforms.RandomHorizontalFlip(), ToNumpy()]
+    dataset.transform = transforms.Compose([*first, *crops])  # ours: create_loader's own also draws sizes and colours
+
+    def epoch() -> None:
+        for _ in loader:
+            pass
+
+    return epoch
