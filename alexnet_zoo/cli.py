@@ -129,20 +129,25 @@ def reproduce(
         pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [])
 
 
-@app.command(epilog="Example: alexzoo export runs/digits --out digits.onnx")
+@app.command(epilog="Example: alexzoo export runs/digits --target int8")
 def export(
-    source: Annotated[str, typer.Argument(help="A run's folder, or a model's name in timm.")],
+    source: Annotated[str, typer.Argument(help="A run's folder, a .safetensors file in one, or a timm model's name.")],
+    target: Annotated[str, typer.Option(help="A name from export/, or a TOML file; list shows them.")] = "fast",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     data: Data = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="The file to write. [default: RUN/model.onnx or NAME.onnx]")
+        Optional[Path], typer.Option(help="The file to write. [default: RUN/model.onnx or model-TARGET.onnx]")
     ] = None,
 ) -> None:
     """Write a trained network as an ONNX file, checked and compared with torch."""
     from alexnet_zoo import pipeline
+    from alexnet_zoo.onnx.target import describe_targets
 
-    path, difference = pipeline.export(source, checkpoint, data, out)
-    print(f"{path}: probabilities differ from torch's by at most {difference:.1e}")
+    if "list" in (source, target):
+        print(describe_targets())
+        return
+    path, what = pipeline.export(source, checkpoint, data, out, target)
+    print(f"{path}: {what}")
 
 
 @app.command(epilog="Example: alexzoo evaluate runs/digits --views 10")
@@ -156,11 +161,19 @@ def evaluate(
     device: Device = "auto",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="A results.csv to append to.")] = None,
+    predictions: Annotated[Optional[Path], typer.Option(help="A .csv or .parquet file, a row an image.")] = None,
+    mean: Annotated[
+        Optional[str], typer.Option(help="For files without metadata: R,G,B in the network's order, 0-255 or 0-1.")
+    ] = None,
+    std: Annotated[Optional[str], typer.Option(help="Likewise, what the channels are divided by.")] = None,
+    size: Annotated[Optional[int], typer.Option(help="Likewise, the side of the crops. [default: the file's]")] = None,
+    order: Annotated[Optional[str], typer.Option(help="Likewise, rgb or bgr.")] = None,
 ) -> None:
     """Top-1 and top-5 error of ONNX networks in onnxruntime."""
     from alexnet_zoo import pipeline
 
-    row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out)
+    foreign = pipeline.foreign(mean, std, size, order)
+    row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out, foreign, predictions)
     print(pipeline.describe_row(row))
 
 
@@ -183,17 +196,21 @@ def report(
             print(path)
 
 
-@app.command(epilog="Example: alexzoo benchmark training --batch-size 64")
+@app.command(epilog="Example: alexzoo benchmark inference --batch-size 32")
 def benchmark(
-    what: Annotated[str, typer.Argument(help="training or lrn.")] = "training",
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    what: Annotated[str, typer.Argument(help="inference, evaluation, training or lrn.")] = "training",
+    batch_size: Annotated[Optional[int], typer.Option(help="Images a step. [default: 32; training and lrn 64]")] = None,
     repetitions: Annotated[int, typer.Option(help="Of each candidate, interleaved.")] = 5,
+    model: Annotated[str, typer.Option(help="A timm model's name.")] = "alexnet_krizhevsky",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[Optional[int], typer.Option(help="[default: as many as there are cores]")] = None,
+    against: Annotated[Optional[list[Path]], typer.Option(help="inference: an ONNX file to add; repeatable.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     from alexnet_zoo import pipeline
 
-    pipeline.benchmark(what, batch_size, repetitions, out)
+    pipeline.benchmark(what, batch_size, repetitions, out, model, device, threads, against or [])
 
 
 def describe_data(prepared) -> str:

@@ -6,7 +6,16 @@ from torch import nn
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
-from alexnet_zoo.onnx.benchmark import TorchLocalResponseNorm, Watch, rows_of, table, timings, training, with_lrn
+from alexnet_zoo.onnx.benchmark import (
+    Options,
+    TorchLocalResponseNorm,
+    Watch,
+    rows_of,
+    table,
+    timings,
+    training,
+    with_lrn,
+)
 
 
 def test_the_peer_computes_the_same():
@@ -23,7 +32,7 @@ def test_with_lrn_replaces_all_of_a_copy():
 
 
 def test_training_compares_three_networks():
-    rows = training(batch_size=2, repetitions=2, width_mult=0.125, img_size=64, num_classes=10)
+    rows = training(Options(batch_size=2, repetitions=2), width_mult=0.125, img_size=64, num_classes=10)
     assert [row["peer"] for row in rows] == ["ours", "torch LRN", "no LRN"]
     for row in rows:
         assert 0 < row["samples_per_sec_min"] <= row["samples_per_sec"] <= row["samples_per_sec_max"]
