@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import timm
 import tomli_w
 import torch
@@ -261,10 +262,18 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
         raise UserError(f"{source}: neither a run's folder nor, without --checkpoint and --data, a model to export", 2)
     prepared = open_data(data)
     model = open_model(source, checkpoint, prepared)
-    side = model.pretrained_cfg["input_size"][-1]
-    inputs = Preprocessing(prepared.classes, prepared.image_size, side, prepared.mean)
+    inputs = preprocessing_of(model.pretrained_cfg, prepared)
     splits = prepared.split("train"), prepared.split("val")
     return Network(model, source, "", checkpoint, inputs, *splits, Path(), source)
+
+
+def preprocessing_of(cfg: dict, prepared: Prepared) -> Preprocessing:
+    """What a model by name expects: by its own configuration if its weights were published, else by the data."""
+    mean, scale = prepared.mean, 1.0
+    if cfg.get("url"):
+        mean = np.broadcast_to(np.float32(cfg["mean"]) * 255, mean.shape)
+        scale = tuple(255 * std for std in cfg["std"])
+    return Preprocessing(prepared.classes, prepared.image_size, cfg["input_size"][-1], mean, scale)
 
 
 def run_of(weights: Path) -> Path:

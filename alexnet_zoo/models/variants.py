@@ -26,6 +26,8 @@ def with_order(convs: tuple[Conv, ...], *then: str) -> tuple[Conv, ...]:
     return tuple(conv._replace(then=t) for conv, t in zip(convs, then)) + convs[len(then) :]
 
 
+ONE_GPU = (48, 128, 192, 192, 256)  # maps of the net of one column: half, but all of conv5's (section 3.2, footnote)
+
 # Net 145 as its authors ran it, where that differs from the text: the order of layers 1 and 2, the second
 # normalisation, alpha divided by n, the deviation of the initial weights. How it was trained is in its recipe.
 NET145 = with_order(PAPER, "norm pool relu", "relu norm map_norm pool")
@@ -102,6 +104,7 @@ default_cfgs = generate_default_cfgs(
         "alexnet_krizhevsky_ungrouped.untrained": _cfg(),
         "alexnet_krizhevsky_6conv.untrained": _cfg(),
         "alexnet_krizhevsky_net145.untrained": _cfg(),
+        "alexnet_krizhevsky_net145half.untrained": _cfg(),
         "alexnet_krizhevsky_net146.untrained": _cfg(),
         "alexnet_bvlc.ilsvrc2012": _caffe_cfg("bvlc_alexnet"),
         "caffenet_bvlc.ilsvrc2012": _caffe_cfg("bvlc_reference_caffenet"),
@@ -127,7 +130,7 @@ def alexnet_krizhevsky(pretrained: bool = False, **kwargs) -> AlexNet:
 @register_model
 def alexnet_krizhevsky_1gpu(pretrained: bool = False, **kwargs) -> AlexNet:
     """The net of one column that section 3.2 compares with: half the kernels in conv1-4, all in conv5 and after."""
-    convs = with_maps(PAPER, 48, 128, 192, 192, 256)
+    convs = with_maps(PAPER, *ONE_GPU)
     return _create_alexnet("alexnet_krizhevsky_1gpu", pretrained, kwargs, columns=1, convs=convs)
 
 
@@ -147,6 +150,13 @@ def alexnet_krizhevsky_6conv(pretrained: bool = False, **kwargs) -> AlexNet:
 def alexnet_krizhevsky_net145(pretrained: bool = False, **kwargs) -> AlexNet:
     """The network that the authors ran for the rows without *, which is not quite the one of the text."""
     return _create_alexnet("alexnet_krizhevsky_net145", pretrained, kwargs, convs=NET145, **AS_RUN)
+
+
+@register_model
+def alexnet_krizhevsky_net145half(pretrained: bool = False, **kwargs) -> AlexNet:
+    """The net of one column that the authors ran: alexnet_krizhevsky_1gpu with net 145's order and constants."""
+    convs = with_maps(NET145, *ONE_GPU)
+    return _create_alexnet("alexnet_krizhevsky_net145half", pretrained, kwargs, columns=1, convs=convs, **AS_RUN)
 
 
 @register_model

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from alexnet_zoo.data.augment import Crops, centre_crop, draw_crops, to_input
+from alexnet_zoo.data.augment import AS_RUN_SCALE, Crops, centre_crop, draw_crops, to_input
 from alexnet_zoo.data.dataset import Dataset, Prepared
 from alexnet_zoo.data.loader import Batch, Prefetch, generator, seed_of
 from alexnet_zoo.errors import UserError
@@ -64,6 +64,9 @@ class Training:
         self.schedule = Schedule(recipe, self.steps)
         self.lr = recipe.lr  # of the last step
         self.mean = torch.from_numpy(prepared.mean).to(layout.device)
+        self.inputs = None  # memory for a batch, used again by every step on a CPU
+        if layout.device.type == "cpu":
+            self.inputs = torch.empty(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size)
         self.done = Done()
         self.stop_asked = False
         self.times = StepTimes(layout)
@@ -81,7 +84,7 @@ class Training:
         recipe, layout = self.recipe, self.layout
         watch_for_hanging()
         torch.manual_seed(seed_of(recipe.seed, DROPOUT, self.step, layout.column, layout.replica))
-        inputs, labels = self.to_device(batch)
+        inputs, labels = self.to_device(batch, noisy=self.schedule.colour(self.step / self.steps) == "as_run")
         with torch.autocast(layout.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
             logits = self.model(inputs)
         loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
@@ -95,10 +98,13 @@ class Training:
         wrong = (logits.detach().argmax(1) != labels).sum()
         return self.agree(loss.detach() * recipe.batch_size, wrong)
 
-    def to_device(self, batch: Batch) -> tuple[Tensor, Tensor]:
+    def to_device(self, batch: Batch, noisy: bool = False) -> tuple[Tensor, Tensor]:
+        """The network's input and the labels; as run, the image was divided by a constant after its colour noise."""
+        scale = self.recipe.input_scale * (AS_RUN_SCALE if noisy else 1.0)
         device = self.layout.device
         pixels = batch.pixels.to(device, non_blocking=True)
-        inputs = to_input(pixels, batch.crops.to(device), self.mean, self.recipe.input_scale)
+        out = None if self.inputs is None else self.inputs[: len(pixels)]
+        inputs = to_input(pixels, batch.crops.to(device), self.mean, scale, out)
         return inputs.to(self.dtype), batch.labels.to(device, non_blocking=True)
 
     def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:

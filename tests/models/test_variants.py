@@ -16,6 +16,7 @@ PARAMETERS = {
     "alexnet_krizhevsky_1gpu": 59_798_312,
     "alexnet_krizhevsky_6conv": 61_555_304,
     "alexnet_krizhevsky_net145": 60_965_224,
+    "alexnet_krizhevsky_net145half": 59_798_312,
     "alexnet_krizhevsky_net146": 61_555_304,
     "alexnet_krizhevsky_ungrouped": 62_378_344,
     "alexnet_owt": 61_100_840,

@@ -157,3 +157,12 @@ def test_precisions(digits, small_recipe, tmp_path):
     assert losses["float32"] == pytest.approx(losses["float64"], rel=1e-4)
     assert losses["float32"] != losses["float64"]
     assert losses["bfloat16"] == pytest.approx(losses["float64"], rel=0.05)
+
+
+def test_as_run_divides_the_noisy_image_and_no_other(digits, small_recipe, tmp_path):
+    recipe = small_recipe("colour=as_run", "changes=[{after_epochs=1, colour='none'}]")
+    training = Training(recipe, digits, tmp_path, Layout())
+    (batch,) = Prefetch(training.train_split, 64, iter([next(training.plan_epoch())]))
+    plain, noisy = training.to_device(batch)[0], training.to_device(batch, noisy=True)[0]
+    torch.testing.assert_close(noisy * 1.1, plain)
+    assert [training.schedule.colour(epoch) for epoch in (0.5, 1.5)] == ["as_run", "none"]

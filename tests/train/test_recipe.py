@@ -1,9 +1,11 @@
 import tomllib
 
 import pytest
+import torch
 
 from alexnet_zoo.declared import folder_of, list_declared
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.columns import create_model
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 
 
@@ -120,3 +122,17 @@ def test_every_recipe_that_paper_toml_names_is_there():
 def test_wrong_changes(tmp_path, change, says):
     with pytest.raises(UserError, match=says):
         load_recipe(write(tmp_path, "me", f"changes = [{change}]"))
+
+
+@pytest.mark.parametrize("path", list_declared("reproduce"), ids=lambda path: path.stem)
+def test_every_recipe_builds_its_network(path):
+    recipe = load_recipe(path)
+    with torch.device("meta"):
+        model = create_model(recipe, num_classes=10)
+    layers = {name for name, _ in model.named_children()}
+    named = {*recipe.start_layers, *recipe.lr_layers, *(layer for change in recipe.changes for layer in change.layers)}
+    assert named <= layers
+    for member in recipe.members:
+        load_recipe(member.recipe)
+    if recipe.start_from:
+        load_recipe(recipe.start_from)
