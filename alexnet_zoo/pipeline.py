@@ -358,10 +358,11 @@ def benchmark(
     device: str = "cpu",
     threads: int | None = None,
     against: list[Path] = (),
+    cpu_time: bool = False,
 ) -> None:
     if what not in BENCHMARKS:
         raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
-    options = speed.Options(model, batch_size, repetitions, device, threads, tuple(against))
+    options = speed.Options(model, batch_size, repetitions, device, threads, tuple(against), cpu_time)
     rows = BENCHMARKS[what](options)
     print(speed.table(rows))
     if out is not None:
