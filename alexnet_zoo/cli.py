@@ -278,13 +278,17 @@ def benchmark(
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[Optional[int], typer.Option(help="[default: as many as there are cores]")] = None,
     against: Annotated[Optional[list[Path]], typer.Option(help="inference: an ONNX file to add; repeatable.")] = None,
+    cpu_time: Annotated[
+        bool, typer.Option("--cpu-time", help="With --threads 1: CPU time, for a machine that others use too.")
+    ] = False,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
     data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare and loader: CLASS/*.JPEG.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     from alexnet_zoo import pipeline
 
-    pipeline.benchmark(what, batch_size, repetitions, out, model, device, threads, against or [], data)
+    options = dict(model=model, batch_size=batch_size, repetitions=repetitions, device=device, threads=threads)
+    pipeline.benchmark(what, out, **options, against=tuple(against or ()), cpu_time=cpu_time, data=data)
 
 
 def describe_data(prepared) -> str:

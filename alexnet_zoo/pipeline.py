@@ -432,25 +432,11 @@ BENCHMARKS = {  # what `alexzoo benchmark` measures: each takes Options and retu
 }
 
 
-def benchmark(
-    what: str,
-    batch_size: int | None,
-    repetitions: int,
-    out: Path | None,
-    model: str = "alexnet_krizhevsky",
-    device: str = "cpu",
-    threads: int | None = None,
-    against: list[Path] = (),
-    data: Path | None = None,
-) -> None:
+def benchmark(what: str, out: Path | None, **options) -> None:
+    """Prints the table of a benchmark, and writes its rows to a folder; options are those of benchmark.Options."""
     if what not in BENCHMARKS:
         raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
-    if what in ("prepare", "gather", "loader"):
-        if data is None:
-            raise UserError(f"benchmark {what}: name a folder of photographs with --data", exit_code=2)
-        rows = BENCHMARKS[what](data, repetitions=repetitions)
-    else:
-        rows = BENCHMARKS[what](speed.Options(model, batch_size, repetitions, device, threads, tuple(against)))
+    rows = BENCHMARKS[what](speed.Options(**options))
     print(speed.table(rows))
     if out is not None:
         for path in speed.write(rows, out, what):

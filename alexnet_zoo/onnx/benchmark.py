@@ -25,6 +25,7 @@ BUSY_LOAD, BUSY_CORES = 0.5, 0.1  # load average before the run, cores that othe
 LRN_INPUTS = {"norm1": (96, 55, 55), "norm2": (256, 27, 27)}  # the paper's two layers (sections 3.3 and 3.5)
 
 Step = Callable[[], object]
+Clock = Callable[[], float]
 
 
 class TorchLocalResponseNorm(nn.Module):
@@ -51,6 +52,11 @@ class Options:
     device: str = "cpu"
     threads: int | None = None
     against: tuple[Path, ...] = ()
+    cpu_time: bool = False  # count this process's CPU time, which others on a busy machine disturb less
+
+    @property
+    def clock(self) -> Clock:
+        return time.process_time if self.cpu_time else time.perf_counter
 
     def __post_init__(self):
         for name in ("batch_size", "repetitions", "threads"):
@@ -58,6 +64,8 @@ class Options:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more", exit_code=2)
         if self.device == "cuda" and not torch.cuda.is_available():
             raise UserError("--device cuda: torch finds no usable CUDA device here; use --device cpu")
+        if self.cpu_time and (self.device != "cpu" or self.threads != 1):
+            raise UserError("--cpu-time: counts all threads together; only with --threads 1 and --device cpu", 2)
         if not timm.is_model(self.model):
             raise UserError(f"--model {self.model}: timm has no such model; see `alexzoo models`", exit_code=2)
 
@@ -79,7 +87,7 @@ def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa:
     labels = torch.randint(ours.num_classes, (batch_size,), device=device)
     steps = {peer: training_step(network.to(device).train(), images, labels) for peer, network in peers.items()}
     facts = facts_of("training", options.model, ours, batch_size, side)
-    return rows_of(facts, timings(steps, options.repetitions, device), batch_size, device, watch)
+    return rows_of(facts, timings(steps, options.repetitions, device, options.clock), batch_size, device, watch)
 
 
 def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: B008 (it is frozen)
@@ -92,7 +100,7 @@ def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: 
         steps = {"ours": lrn_step(ours, x), "torch LRN": lrn_step(TorchLocalResponseNorm(ours), x)}
         facts = {"benchmark": "lrn", "model": layer, "batch_size": batch_size, "img_size": shape[-1]}
         facts["param_count"] = 0.0
-        rows += rows_of(facts, timings(steps, options.repetitions, device), batch_size, device, watch)
+        rows += rows_of(facts, timings(steps, options.repetitions, device, options.clock), batch_size, device, watch)
     return rows
 
 
@@ -135,7 +143,9 @@ def lrn_step(module: nn.Module, x: Tensor) -> Step:
     return lambda: torch.autograd.grad(module(x), x, grad)
 
 
-def timings(steps: dict[str, Step], repetitions: int, device: str) -> dict[str, list[float]]:
+def timings(
+    steps: dict[str, Step], repetitions: int, device: str, clock: Clock = time.perf_counter
+) -> dict[str, list[float]]:
     """Seconds of each repetition of each step, by turns, so that whatever disturbs the machine disturbs all of them."""
     if repetitions < 1:
         raise UserError(f"--repetitions {repetitions}: must be 1 or more", exit_code=2)
@@ -143,19 +153,19 @@ def timings(steps: dict[str, Step], repetitions: int, device: str) -> dict[str, 
     with Progress((repetitions + 1) * len(steps), "benchmark", unit="steps") as progress:
         for repetition in range(repetitions + 1):
             for name, step in steps.items():
-                elapsed = seconds_of(step, device)
+                elapsed = seconds_of(step, device, clock)
                 if repetition > 0:  # the first is warm-up: memory is fetched, kernels are chosen
                     seconds[name].append(elapsed)
                 progress.update(1, last=f"{name} {elapsed:.3f} s")
     return seconds
 
 
-def seconds_of(step: Step, device: str) -> float:
-    started = time.perf_counter()
+def seconds_of(step: Step, device: str, clock: Clock = time.perf_counter) -> float:
+    started = clock()
     step()
     if torch.device(device).type == "cuda":
         torch.cuda.synchronize(device)
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def rows_of(facts: dict, seconds: dict[str, list[float]], batch_size: int, device: str, watch: "Watch") -> list[dict]:

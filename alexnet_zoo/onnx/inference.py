@@ -43,8 +43,8 @@ def inference(options: Options, **model_args) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         steps = onnx_steps(model, images, Path(folder), options)
         steps |= torch_steps(model, images, options.device)
-        peak = matrix_peak(options.device)
-        seconds = timings(steps, options.repetitions, options.device)
+        peak = matrix_peak(options)
+        seconds = timings(steps, options.repetitions, options.device, options.clock)
     own = multiply_adds(model, side)
     rows = rows_of(facts, seconds, batch_size, options.device, watch)
     for row in rows:
@@ -108,10 +108,10 @@ def run_without_gradients(network: nn.Module, inputs: torch.Tensor) -> torch.Ten
     return network(inputs)
 
 
-def matrix_peak(device: str) -> float:
+def matrix_peak(options: Options) -> float:
     """Floating point operations a second in a product of large matrices, the best of five."""
-    a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device)
-    best = min(seconds_of(lambda: torch.mm(a, a), device) for _ in range(6))
+    a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=options.device)
+    best = min(seconds_of(lambda: torch.mm(a, a), options.device, options.clock) for _ in range(6))
     return 2 * PEAK_SIDE**3 / best
 
 
@@ -161,6 +161,6 @@ def evaluation(options: Options, **model_args) -> list[dict]:
             "evaluation": lambda: averaged(members, data, 10, batch_size),
             "its session alone": lambda: [members[0][0].run(crops) for crops in ready],
         }
-        seconds = timings(steps, options.repetitions, options.device)
+        seconds = timings(steps, options.repetitions, options.device, options.clock)
     facts = facts_of("evaluation", options.model, model, batch_size, side)
     return rows_of(facts, seconds, len(data.labels), options.device, watch)

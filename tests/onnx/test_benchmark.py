@@ -92,7 +92,9 @@ def test_multiply_adds_of_the_published_network():
     assert multiply_adds(model, 224) == convs + 9216 * 4096 + 4096 * 4096 + 4096 * 1000
 
 
-@pytest.mark.parametrize("wrong", [dict(batch_size=0), dict(threads=0), dict(repetitions=-1), dict(model="alexnot")])
+@pytest.mark.parametrize(
+    "wrong", [dict(batch_size=0), dict(threads=0), dict(repetitions=-1), dict(model="alexnot"), dict(cpu_time=True)]
+)
 def test_wrong_options(wrong):
     with pytest.raises(UserError) as error:
         Options(**wrong)
