@@ -85,9 +85,7 @@ def models(
 
 @app.command(name="import", epilog="Example: alexzoo import bvlc_alexnet.caffemodel")
 def import_(
-    file: Annotated[
-        Path, typer.Argument(help="A .caffemodel, the ONNX Model Zoo's .onnx, a .pth, .safetensors.")
-    ],
+    file: Annotated[Path, typer.Argument(help="A .caffemodel, the ONNX Model Zoo's .onnx, a .pth, .safetensors.")],
     out: Annotated[Optional[Path], typer.Option(help="The file to write. [default: FILE with .safetensors]")] = None,
     model: Annotated[Optional[str], typer.Option(help="The network, where the file does not tell.")] = None,
 ) -> None:
@@ -181,9 +179,7 @@ def reproduce(
     columns: Annotated[
         Optional[int], typer.Option(help="1: each process holds the whole network. [default: the network's columns]")
     ] = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Say where a step's time goes, for each column.")
-    ] = False,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where a step's time goes, for each column.")] = False,
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
@@ -197,20 +193,25 @@ def reproduce(
         pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [], columns, profile)
 
 
-@app.command(epilog="Example: alexzoo export runs/digits --out digits.onnx")
+@app.command(epilog="Example: alexzoo export runs/digits --target int8")
 def export(
-    source: Annotated[str, typer.Argument(help="A run's folder, or a model's name in timm.")],
+    source: Annotated[str, typer.Argument(help="A run's folder, a .safetensors file in one, or a timm model's name.")],
+    target: Annotated[str, typer.Option(help="A name from export/, or a TOML file; list shows them.")] = "fast",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     data: Data = None,
     out: Annotated[
-        Optional[Path], typer.Option(help="The file to write. [default: RUN/model.onnx or NAME.onnx]")
+        Optional[Path], typer.Option(help="The file to write. [default: RUN/model.onnx or model-TARGET.onnx]")
     ] = None,
 ) -> None:
     """Write a trained network as an ONNX file, checked and compared with torch."""
     from alexnet_zoo import pipeline
+    from alexnet_zoo.onnx.target import describe_targets
 
-    path, difference = pipeline.export(source, checkpoint, data, out)
-    print(f"{path}: probabilities differ from torch's by at most {difference:.1e}")
+    if "list" in (source, target):
+        print(describe_targets())
+        return
+    path, what = pipeline.export(source, checkpoint, data, out, target)
+    print(f"{path}: {what}")
 
 
 @app.command(epilog="Example: alexzoo evaluate runs/digits --views 10")
@@ -227,15 +228,23 @@ def evaluate(
     submission: Annotated[
         Optional[Path], typer.Option(help="Write predictions for ILSVRC-2012's test server instead: five ids a line.")
     ] = None,
+    predictions: Annotated[Optional[Path], typer.Option(help="A .csv or .parquet file, a row an image.")] = None,
+    mean: Annotated[
+        Optional[str], typer.Option(help="For files without metadata: R,G,B in the network's order, 0-255 or 0-1.")
+    ] = None,
+    std: Annotated[Optional[str], typer.Option(help="Likewise, what the channels are divided by.")] = None,
+    size: Annotated[Optional[int], typer.Option(help="Likewise, the side of the crops. [default: the file's]")] = None,
+    order: Annotated[Optional[str], typer.Option(help="Likewise, rgb or bgr.")] = None,
 ) -> None:
     """Top-1 and top-5 error of ONNX networks in onnxruntime."""
     from alexnet_zoo import pipeline
 
+    foreign = pipeline.foreign(mean, std, size, order)
     if submission is not None:
-        images = pipeline.submit(sources, checkpoint, data, split, views, device, submission)
+        images = pipeline.submit(sources, checkpoint, data, split, views, device, submission, foreign)
         print(f"{submission}: five devkit ids for each of {images:,} images")
         return
-    row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out)
+    row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out, foreign, predictions)
     print(pipeline.describe_row(row))
 
 
@@ -258,18 +267,24 @@ def report(
             print(path)
 
 
-@app.command(epilog="Example: alexzoo benchmark training --batch-size 64")
+@app.command(epilog="Example: alexzoo benchmark inference --batch-size 32")
 def benchmark(
-    what: Annotated[str, typer.Argument(help="training, lrn, prepare or loader.")] = "training",
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = 64,
+    what: Annotated[
+        str, typer.Argument(help="inference, evaluation, training, lrn, columns, prepare, gather or loader.")
+    ] = "training",
+    batch_size: Annotated[Optional[int], typer.Option(help="Images a step. [default: 32; training and lrn 64]")] = None,
     repetitions: Annotated[int, typer.Option(help="Of each candidate, interleaved.")] = 5,
+    model: Annotated[str, typer.Option(help="A timm model's name.")] = "alexnet_krizhevsky",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[Optional[int], typer.Option(help="[default: as many as there are cores]")] = None,
+    against: Annotated[Optional[list[Path]], typer.Option(help="inference: an ONNX file to add; repeatable.")] = None,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
     data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare and loader: CLASS/*.JPEG.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     from alexnet_zoo import pipeline
 
-    pipeline.benchmark(what, batch_size, repetitions, out, data)
+    pipeline.benchmark(what, batch_size, repetitions, out, model, device, threads, against or [], data)
 
 
 def describe_data(prepared) -> str:

@@ -1,7 +1,11 @@
 """Finds what is declared in files: recipes (reproduce/), export targets (export/), published numbers (reports/)."""
 
-from difflib import SequenceMatcher
+import tomllib
+from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
 
 from alexnet_zoo.errors import UserError
 
@@ -34,3 +38,48 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
     names.sort(key=lambda other: -SequenceMatcher(None, stem, other).ratio())
     have = ", ".join(names) or "nothing"
     raise UserError(f"{name}: no such file, and not in {folder}/, which has: {have}", exit_code=2)
+
+
+def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",), seen: tuple[Path, ...] = ()) -> dict:
+    """The fields of a TOML file on top of those of its `base`, which is named beside it or in the folder.
+
+    Tables are merged field by field; the fields in `own` are not taken from a base. UserError where it is not TOML, or
+    its base is not there or leads back to it.
+    """
+    if path in seen:
+        raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)
+    try:
+        fields = tomllib.loads(path.read_text())
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not TOML: {error}; mend the file", exit_code=2) from error
+    base = fields.pop("base", None)
+    if base is None:
+        return fields
+    beside = path.parent / f"{base}.toml"
+    below = read_declared(folder, beside if beside.exists() else declared(folder, base), own, (*seen, path))
+    merged = {field: value for field, value in below.items() if field not in own}
+    for field, value in fields.items():
+        merged[field] = {**merged.get(field, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
+def validated(model: type[BaseModel], path: Path, fields: dict[str, Any]):
+    """What the fields declare, as a `model`; UserError (exit code 2) with the file, the field and what is allowed."""
+    try:
+        return model(**fields)
+    except ValidationError as error:
+        raise UserError(f"{path}: {_explain(error, list(model.model_fields))}", exit_code=2) from error
+
+
+def _explain(error: ValidationError, allowed: list[str]) -> str:
+    """Pydantic's findings in one line, each with its field and what is allowed."""
+    lines = []
+    for found in error.errors():
+        field = ".".join(str(part) for part in found["loc"])
+        if found["type"] == "extra_forbidden":
+            near = get_close_matches(field, allowed, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(allowed)}"
+            lines.append(f"{field}: no such field; {hint}")
+        else:
+            lines.append(f"{field} = {found['input']!r}: {found['msg']}")
+    return "; ".join(lines)

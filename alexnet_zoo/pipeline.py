@@ -4,13 +4,17 @@ import hashlib
 import json
 import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 
 import timm
 import tomli_w
+import torch
 from safetensors import SafetensorError, safe_open
+from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
@@ -21,10 +25,16 @@ from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.onnx import benchmark as speed
+from alexnet_zoo.onnx import columns_benchmark as columns_speed
 from alexnet_zoo.onnx import data_benchmark as data_speed
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
-from alexnet_zoo.onnx.evaluate import Preprocessing
+from alexnet_zoo.onnx import inference
+from alexnet_zoo.onnx.pixels import with_test_procedure
+from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing, parse_channels
+from alexnet_zoo.onnx.quantize import cost_of
+from alexnet_zoo.onnx.session import OnnxClassifier
+from alexnet_zoo.onnx.target import load_target
 from alexnet_zoo.report import write_report
 from alexnet_zoo.train import launch
 from alexnet_zoo.train.estimate import estimate
@@ -198,33 +208,98 @@ def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
     return prepare(source, folder, recipe.image_size)
 
 
-def export(source: str, checkpoint: Path | None, data: Path | None, out: Path | None) -> tuple[Path, float]:
-    """A run's network, or a timm model with a checkpoint, as an ONNX file; and how far from torch it is, on images."""
-    run = Path(source)
+def export(
+    source: str, checkpoint: Path | None, data: Path | None, out: Path | None, target: str = "fast"
+) -> tuple[Path, str]:
+    """A run's network, one of its checkpoints, or a timm model with weights, as an ONNX file; and a line about it.
+
+    The line says how far float32 is from torch, on images, or what lower precision costs, on the evaluation data.
+    """
+    wanted = load_target(target)
+    network = open_network(source, checkpoint, data)
+    inputs, model = network.inputs, network.model
+    path = out or network.folder / f"{network.stem}{'' if target == 'fast' else '-' + wanted.name}.onnx"
+    metadata = onnx_export.describe(model, network.name, network.recipe, inputs, sha256_of(network.weights))
+    size = (3, inputs.crop_size, inputs.crop_size)
+    if wanted.precision == "float32":
+        onnx_export.export(model, path, metadata, size, wanted)
+        return path, f"probabilities differ from torch's by at most {difference_from_torch(network, path):.1e}"
+    calibration = None
+    if wanted.precision == "int8":
+        calibration = onnx_evaluate.some_crops(network.train, inputs, wanted.calibration_images)
+    onnx_export.export(model, path, metadata, size, wanted, calibration)
+    return path, state_cost(network, path, metadata, size)
+
+
+@dataclass
+class Network:
+    """What is exported: a network, where its weights came from, and the images that it is for."""
+
+    model: nn.Module
+    name: str
+    recipe: str
+    weights: Path
+    inputs: Preprocessing
+    train: Dataset
+    test: Dataset
+    folder: Path  # where its files go unless told otherwise
+    stem: str
+
+
+def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Network:
+    """Of a run's folder, a .safetensors file within one, or a timm model's name with a checkpoint and data."""
+    weights = Path(source) if source.endswith(".safetensors") else None
+    run = run_of(weights) if weights else Path(source)
     if (run / "recipe.toml").exists():
-        recipe, model, classes, mean = open_run(run)
-        weights, recipe_name, name = run / "model.safetensors", recipe.name, recipe.model
+        recipe, model, classes, mean = open_run(run, weights)
         inputs = Preprocessing(classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
         prepared = find_data(recipe, data, run)
-        split = prepared.split(recipe.test_split)
-        path = out or run / "model.onnx"
-    else:
-        if checkpoint is None or data is None:
-            raise UserError(
-                f"{source}: neither a run's folder nor, without --checkpoint and --data, a model to export", 2
-            )
-        prepared = open_data(data)
-        model, weights, recipe_name, name = open_model(source, checkpoint, prepared), checkpoint, "", source
-        inputs = Preprocessing(
-            prepared.classes, prepared.image_size, model.pretrained_cfg["input_size"][-1], prepared.mean
-        )
-        split = prepared.split("val")
-        path = out or Path(f"{source}.onnx")
-    metadata = onnx_export.describe(model, name, recipe_name, inputs, sha256_of(weights))
-    onnx_export.export(model, path, metadata, (3, inputs.crop_size, inputs.crop_size))
-    first = slice(0, min(16, len(split)))
-    crops = onnx_evaluate.crops_of(split, first, 1, inputs.crop_size, inputs.mean_tensor(), inputs.scale)
-    return path, onnx_export.compare(model, path, crops)
+        splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
+        own = weights or run / "model.safetensors"
+        return Network(model, recipe.model, recipe.name, own, inputs, *splits, own.parent, "model")
+    if checkpoint is None or data is None:
+        raise UserError(f"{source}: neither a run's folder nor, without --checkpoint and --data, a model to export", 2)
+    prepared = open_data(data)
+    model = open_model(source, checkpoint, prepared)
+    side = model.pretrained_cfg["input_size"][-1]
+    inputs = Preprocessing(prepared.classes, prepared.image_size, side, prepared.mean)
+    splits = prepared.split("train"), prepared.split("val")
+    return Network(model, source, "", checkpoint, inputs, *splits, Path(), source)
+
+
+def run_of(weights: Path) -> Path:
+    """The run that a checkpoint lies in; UserError where it lies in none."""
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file")
+    for folder in weights.resolve().parents:
+        if (folder / "recipe.toml").exists():
+            return folder
+    raise UserError(f"{weights}: lies in no run's folder; name its model, with --checkpoint and --data")
+
+
+def difference_from_torch(network: Network, path: Path) -> float:
+    """The largest difference in any probability, on the first images of the evaluation data."""
+    inputs, first = network.inputs, slice(0, min(16, len(network.test)))
+    classifier = OnnxClassifier(path, "cpu")
+    if classifier.layout != "pixels":
+        return onnx_export.compare(network.model, path, inputs.crops(network.test, first, 1))
+    _, pixels = next(onnx_evaluate.batches(classifier, inputs, network.test, 10, 10 * first.stop))
+    procedure = with_test_procedure(network.model.cpu(), inputs)
+    return onnx_export.compare(procedure, path, torch.from_numpy(pixels))
+
+
+def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tuple[int, int, int]) -> str:
+    """Measures what a file of lower precision costs; into its metadata, a JSON file beside it, and a line."""
+    with tempfile.TemporaryDirectory() as folder:
+        full = onnx_export.export(network.model, Path(folder) / "float32.onnx", metadata, size)
+        scores = []
+        for file in (path, full):
+            members = onnx_evaluate.open_members([file], network.test, 1, "cpu")
+            scores.append(onnx_evaluate.averaged(members, network.test, 1))
+    cost = cost_of(*scores, network.test.labels)
+    onnx_export.state(path, {"cost": json.dumps(cost.as_dict())})
+    path.with_suffix(".cost.json").write_text(json.dumps(cost.as_dict(), indent=1) + "\n")
+    return str(cost)
 
 
 def open_model(name: str, checkpoint: Path, prepared: Prepared):
@@ -261,10 +336,12 @@ def evaluate(
     views: int,
     device: str,
     out: Path | None,
+    foreign: Foreign | None = None,
+    predictions: Path | None = None,
 ) -> dict:
     """One row of results.csv: of ONNX files, runs' folders or a model with a checkpoint; several are averaged."""
     files, dataset, _ = open_evaluation(sources, checkpoint, data, split)
-    row = onnx_evaluate.evaluate(files, dataset, views, device)
+    row = onnx_evaluate.evaluate(files, dataset, views, device, foreign=foreign, predictions=predictions)
     if out is not None:
         onnx_evaluate.append_results(out, [row])
     return row
@@ -278,11 +355,13 @@ def submit(
     views: int,
     device: str,
     submission: Path,
+    foreign: Foreign | None = None,
 ) -> int:
     """Writes what the networks of `evaluate` predict as ILSVRC's test server takes it; returns the number of images."""
     files, dataset, devkit_ids = open_evaluation(sources, checkpoint, data, split)
     check_can_submit(dataset, devkit_ids)
-    scores = onnx_evaluate.summed_probabilities(files, dataset, views, device)[-1]
+    members = onnx_evaluate.open_members(files, dataset, views, device, foreign)
+    scores = onnx_evaluate.averaged(members, dataset, views)
     write_submission(submission, dataset, devkit_ids, scores)
     return len(dataset)
 
@@ -323,23 +402,50 @@ def describe_row(row: dict) -> str:
     )
 
 
-def benchmark(what: str, batch_size: int, repetitions: int, out: Path | None, data: Path | None = None) -> None:
-    if what not in ("training", "lrn", "prepare", "loader"):
-        raise UserError(f"benchmark {what}: there are training, lrn, prepare and loader", exit_code=2)
-    if what in ("prepare", "loader"):
-        rows = benchmark_data(what, data, repetitions)
+def foreign(mean: str | None, std: str | None, size: int | None, order: str | None) -> Foreign | None:
+    """What the options say of files without metadata; None where they say nothing."""
+    said = {"size": size, "order": order}
+    said["mean"] = parse_channels("--mean", mean) if mean else None
+    said["std"] = parse_channels("--std", std) if std else None
+    said = {field: value for field, value in said.items() if value is not None}
+    return Foreign(**said) if said else None
+
+
+BENCHMARKS = {  # what `alexzoo benchmark` measures: each takes Options and returns rows
+    "inference": inference.inference,
+    "evaluation": inference.evaluation,
+    "training": speed.training,
+    "lrn": speed.lrn,
+    "columns": columns_speed.columns,
+    "prepare": data_speed.preparing,
+    "gather": data_speed.gathering,
+    "loader": data_speed.loading,
+}
+
+
+def benchmark(
+    what: str,
+    batch_size: int | None,
+    repetitions: int,
+    out: Path | None,
+    model: str = "alexnet_krizhevsky",
+    device: str = "cpu",
+    threads: int | None = None,
+    against: list[Path] = (),
+    data: Path | None = None,
+) -> None:
+    if what not in BENCHMARKS:
+        raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
+    if what in ("prepare", "gather", "loader"):
+        if data is None:
+            raise UserError(f"benchmark {what}: name a folder of photographs with --data", exit_code=2)
+        rows = BENCHMARKS[what](data, repetitions=repetitions)
     else:
-        rows = speed.training(batch_size=batch_size, repetitions=repetitions) if what == "training" else speed.lrn()
+        rows = BENCHMARKS[what](speed.Options(model, batch_size, repetitions, device, threads, tuple(against)))
     print(speed.table(rows))
-
-
-def benchmark_data(what: str, photographs: Path | None, repetitions: int) -> list[dict]:
-    if photographs is None:
-        raise UserError(f"benchmark {what}: name a folder of photographs with --data", exit_code=2)
-    if what == "prepare":
-        return data_speed.preparing(photographs, repetitions=repetitions)
-    gathered = data_speed.gathering(photographs, repetitions=repetitions)
-    return gathered + data_speed.loading(photographs, repetitions=repetitions)
+    if out is not None:
+        for path in speed.write(rows, out, what):
+            print(path)
 
 
 def say(text: str) -> None:

@@ -80,16 +80,8 @@ def main(arguments: list[str]) -> int:
     SCRATCH.mkdir(parents=True, exist_ok=True)
     source = fetch(SCRATCH)
     plugin = OurModels()
-    options = [
-        "-p",
-        "no:cacheprovider",
-        "-W",
-        "ignore",
-        "-q",
-        f"--rootdir={source}",
-        "-c",
-        str(source / "pyproject.toml"),
-    ]
+    quiet = ["-q", "-rs", "-W", "ignore", "-p", "no:cacheprovider"]
+    options = [*quiet, f"--rootdir={source}", "-c", str(source / "pyproject.toml")]
     return pytest.main([*options, str(source / "tests" / "test_models.py"), *arguments], plugins=[plugin])
 
 

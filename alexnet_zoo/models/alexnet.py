@@ -105,11 +105,12 @@ class AlexNet(TimmModel):
             which leaves weights and biases as torch.nn draws them.
         init_bias: what the biases of ONES start at.
 
-    Raises ValueError where nothing is left of the image, or the columns cannot be apart.
+    Raises ValueError where nothing is left of the image, the columns cannot be apart, or `without` names no such layer.
     """
 
     num_feature_layers: torch.jit.Final[int]
     num_layers: torch.jit.Final[int]
+    order: torch.jit.Final[str]  # torch.jit takes networks that differ in nothing else for the same, and runs the first
 
     def __init__(
         self,
@@ -141,9 +142,12 @@ class AlexNet(TimmModel):
         self.columns, self.local_columns = columns, local_columns or columns
         self.width_mult, self.pool_size = width_mult, pool_size
         self.act, self.norms = get_act_layer(act_layer), bool(lrn)
-        self.lrn = {"columns": self.local_columns, **(lrn if isinstance(lrn, dict) else {})}
-        if self.norms and self.local_columns < columns and isinstance(lrn, dict) and "columns" in lrn:
+        special = lrn if isinstance(lrn, dict) else {}
+        self.lrn = {"columns": self.local_columns, **special}
+        if self.norms and "columns" in special and self.local_columns < columns:
             raise ValueError("its LRN reads the maps of both columns, so they cannot be apart; train it in one process")
+        if unknown := set(without) - {f"conv{number}" for number in range(2, len(convs) + 1)}:
+            raise ValueError(f"without {', '.join(sorted(unknown))}: layers conv2 to conv{len(convs)} can be left out")
         self.init_std, self.init_bias = init_std, init_bias
         self.num_classes, self.in_chans = num_classes, in_chans
         self.drop_rate, self.global_pool = drop_rate, global_pool
@@ -181,7 +185,7 @@ class AlexNet(TimmModel):
         self._add_exchange("fc8")
         self.head_hidden_size = width * columns
         self.add_module("fc8", self._classifier(num_classes, **dd))
-        self.num_layers = len(self)
+        self.num_layers, self.order = len(self), " ".join(self._modules)
         self.init_weights()
 
     def _width(self, width: int) -> int:
@@ -206,11 +210,11 @@ class AlexNet(TimmModel):
             self.add_module(f"conv{number}", layer)
             maps = self._width(conv.maps) * self.columns
             side, stride = (side + 2 * conv.padding - conv.kernel) // conv.stride + 1, stride * conv.stride
-        layer_name = f"{number}" if number < 6 else f"_conv{number}"  # relu6 is that of fc6
+        suffix = f"{number}" if number < 6 else f"_conv{number}"  # relu6 is that of fc6
         for name in conv.then.split():
             if name == "relu":
-                self.add_module(f"relu{layer_name}", self.act())
-                self.feature_info.append(dict(num_chs=maps, reduction=stride, module=f"relu{layer_name}"))
+                self.add_module(f"relu{suffix}", self.act())
+                self.feature_info.append(dict(num_chs=maps, reduction=stride, module=f"relu{suffix}"))
             elif name == "norm" and self.norms:
                 self.add_module(f"norm{number}", LocalResponseNorm(**self.lrn))
             elif name == "map_norm" and self.norms:

@@ -102,11 +102,13 @@ def _cfg() -> dict:
     return dict(num_classes=10, input_size=(3, 32, 32), mean=mean, std=std, first_conv="conv1", classifier="fc10")
 
 
-default_cfgs = generate_default_cfgs({
-    "cifar10_krizhevsky_18pct.untrained": _cfg(),
-    "cifar10_krizhevsky_13pct.untrained": _cfg(),
-    "cifar10_krizhevsky_11pct.untrained": _cfg(),
-})
+default_cfgs = generate_default_cfgs(
+    {
+        "cifar10_krizhevsky_18pct.untrained": _cfg(),
+        "cifar10_krizhevsky_13pct.untrained": _cfg(),
+        "cifar10_krizhevsky_11pct.untrained": _cfg(),
+    }
+)
 
 
 @register_model

@@ -8,7 +8,7 @@ from timm.layers import get_device_dtype
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from alexnet_zoo.models.weights import load_weights
+from alexnet_zoo.models import weights
 
 
 class TimmModel(nn.Sequential):
@@ -83,4 +83,4 @@ class TimmModel(nn.Sequential):
     @torch.jit.ignore
     def load_pretrained(self, path: str) -> None:
         """Weights from a file in the format that they were published in (timm calls this)."""
-        load_weights(self, Path(path))
+        weights.load_pretrained(self, Path(path))

@@ -75,7 +75,7 @@ def check_published(path: Path) -> None:
         )
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_pretrained(model: nn.Module, path: Path) -> None:
     """Weights from a file into a model; another number of classes keeps its own fc8, conv1 is fitted to in_chans."""
     state = dict(read_weights(Path(path)).state_dict)
     own = model.state_dict()
@@ -170,7 +170,7 @@ def _read_torch(path: Path) -> Weights:
 
 
 def _read_onnx(path: Path) -> Weights:
-    """The ONNX Model Zoo's conversion of Caffe's networks, or a file of our own exporter."""
+    """The ONNX Model Zoo's conversion of one of Caffe's networks."""
     import onnx
 
     model = onnx.ModelProto.FromString(path.read_bytes())
@@ -181,20 +181,17 @@ def _read_onnx(path: Path) -> Weights:
     def value(name: str) -> Tensor:
         return torch.from_numpy(onnx.numpy_helper.to_array(tensors[name]).copy())
 
-    if "conv1.weight" in tensors:
-        names = [f"{layer}.{kind}" for layer in (*LAYERS, "conv6") for kind in ("weight", "bias")]
-        metadata = {entry.key: entry.value for entry in model.metadata_props}
-        return Weights({name: value(name) for name in names if name in tensors}, metadata.get("model"))
+    network = _caffe_network([node.op_type for node in model.graph.node], "LRN", "MaxPool")
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
-    if len(layers) != len(LAYERS):
-        raise UserError(f"{path}: {len(layers)} layers with weights, AlexNet has {len(LAYERS)}; it is another network")
+    if network is None or len(layers) != len(LAYERS):
+        raise UserError(f"{path}: not one of Caffe's networks: those have {len(LAYERS)} layers with weights, and LRN")
     state = {}
     for name, node in zip(LAYERS, layers):
         transposed = any(a.name == "transB" and a.i for a in node.attribute) or node.op_type == "Conv"
         weight = value(node.input[1])
         state[f"{name}.weight"] = weight if transposed else weight.T
         state[f"{name}.bias"] = value(node.input[2])
-    return Weights(_to_rgb(state), _caffe_network([node.op_type for node in model.graph.node], "LRN", "MaxPool"))
+    return Weights(_to_rgb(state), network)
 
 
 def _read_caffemodel(path: Path) -> Weights:

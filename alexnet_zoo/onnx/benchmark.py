@@ -1,10 +1,14 @@
 """How fast, against what, on which machine: interleaved repetitions in one run, medians with their spread, ratios."""
 
-import copy
+import csv
+import json
 import os
 import statistics
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
 
 import timm
 import torch
@@ -13,6 +17,7 @@ from torch import Tensor, nn
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
+from alexnet_zoo.onnx.lrn_forms import with_lrn
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train.run import cpu_name
 
@@ -36,41 +41,50 @@ class TorchLocalResponseNorm(nn.Module):
         return F.local_response_norm(by_column, self.size, self.alpha, self.beta, self.k).reshape(x.shape)
 
 
-def training(
-    model_name: str = "alexnet_krizhevsky",
-    batch_size: int = 64,
-    repetitions: int = 5,
-    device: str = "cpu",
-    **model_args,
-) -> list[dict]:
+@dataclass(frozen=True)
+class Options:
+    """What `alexzoo benchmark` asks for. batch_size None: as the benchmark likes; threads None: one a core."""
+
+    model: str = "alexnet_krizhevsky"
+    batch_size: int | None = None
+    repetitions: int = 5
+    device: str = "cpu"
+    threads: int | None = None
+    against: tuple[Path, ...] = ()
+
+    def __post_init__(self):
+        for name in ("batch_size", "repetitions", "threads"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more", exit_code=2)
+        if self.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("--device cuda: torch finds no usable CUDA device here; use --device cpu")
+        if not timm.is_model(self.model):
+            raise UserError(f"--model {self.model}: timm has no such model; see `alexzoo models`", exit_code=2)
+
+
+def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa: B008 (it is frozen)
     """Training images/s of a network as it is, with torch's LRN in place of ours, and without LRN; rows of results.
 
     A step is forward, loss, backward and torch's SGD, on one batch that is already on the device.
     """
-    watch = Watch()
-    ours = timm.create_model(model_name, **model_args)
+    watch, device, batch_size = begin(options), options.device, options.batch_size or 64
+    ours = timm.create_model(options.model, **model_args)
     peers = {
         "ours": ours,
         "torch LRN": with_lrn(ours, TorchLocalResponseNorm),
         "no LRN": with_lrn(ours, lambda lrn: nn.Identity()),
     }
-    side = ours.pretrained_cfg["input_size"][-1] if "img_size" not in model_args else model_args["img_size"]
+    side = side_of(ours, model_args)
     images = torch.randn(batch_size, 3, side, side, device=device).mul_(60.0)
     labels = torch.randint(ours.num_classes, (batch_size,), device=device)
     steps = {peer: training_step(network.to(device).train(), images, labels) for peer, network in peers.items()}
-    facts = {
-        "benchmark": "training",
-        "model": model_name,
-        "batch_size": batch_size,
-        "img_size": side,
-        "param_count": round(sum(p.numel() for p in ours.parameters()) / 1e6, 2),
-    }
-    return rows_of(facts, timings(steps, repetitions, device), batch_size, device, watch)
+    facts = facts_of("training", options.model, ours, batch_size, side)
+    return rows_of(facts, timings(steps, options.repetitions, device), batch_size, device, watch)
 
 
-def lrn(batch_size: int = 64, columns: int = 2, repetitions: int = 5, device: str = "cpu") -> list[dict]:
+def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: B008 (it is frozen)
     """Images/s through LRN alone, forward and backward, at both of the paper's layers: ours against torch's."""
-    watch = Watch()
+    watch, device, batch_size = begin(options), options.device, options.batch_size or 64
     rows = []
     for layer, shape in LRN_INPUTS.items():
         ours = LocalResponseNorm(columns=columns)
@@ -78,17 +92,29 @@ def lrn(batch_size: int = 64, columns: int = 2, repetitions: int = 5, device: st
         steps = {"ours": lrn_step(ours, x), "torch LRN": lrn_step(TorchLocalResponseNorm(ours), x)}
         facts = {"benchmark": "lrn", "model": layer, "batch_size": batch_size, "img_size": shape[-1]}
         facts["param_count"] = 0.0
-        rows += rows_of(facts, timings(steps, repetitions, device), batch_size, device, watch)
+        rows += rows_of(facts, timings(steps, options.repetitions, device), batch_size, device, watch)
     return rows
 
 
-def with_lrn(model: nn.Module, make: Callable[[LocalResponseNorm], nn.Module]) -> nn.Module:
-    """A copy of the model with make(lrn) in place of each LRN module."""
-    copied = copy.deepcopy(model)
-    for name, module in list(copied.named_modules()):
-        if isinstance(module, LocalResponseNorm):
-            copied.set_submodule(name, make(module))
-    return copied
+def begin(options: Options) -> "Watch":
+    """Sets the threads, and looks at what else the machine is doing."""
+    torch.set_num_threads(options.threads or os.cpu_count())
+    return Watch()
+
+
+def side_of(model: nn.Module, model_args: dict) -> int:
+    return model_args.get("img_size", model.pretrained_cfg["input_size"][-1])
+
+
+def facts_of(what: str, name: str, model: nn.Module, batch_size: int, side: int) -> dict[str, object]:
+    """The columns that describe a network, under timm's names."""
+    return {
+        "benchmark": what,
+        "model": name,
+        "batch_size": batch_size,
+        "img_size": side,
+        "param_count": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
+    }
 
 
 def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
@@ -194,24 +220,46 @@ def machine(device: str) -> dict[str, object]:
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
+        "onnxruntime": version("onnxruntime-gpu"),
     }
+
+
+def write(rows: list[dict], folder: Path, name: str) -> list[Path]:
+    """The rows as name.csv and name.json; the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    with (folder / f"{name}.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
+        writer.writerows(rows)
+    (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
+    return [folder / f"{name}.csv", folder / f"{name}.json"]
 
 
 def table(rows: list[dict]) -> str:
     """The rows for a reader; `times` is how many times as fast as each peer the first one is."""
-    lines = [f"{'':16} {'':10} {'images/s':>10} {'(min to max)':>18} {'times':>7} {'(min to max)':>16}"]
+    with_peak = any("peak_share" in row for row in rows)
+    lines = [
+        f"{'':16} {'':22} {'images/s':>10} {'(min to max)':>18} {'times':>7} {'(min to max)':>16}"
+        + f" {'GMACs':>7} {'of peak':>8}" * with_peak
+    ]
     for row in rows:
         speeds = f"({row['samples_per_sec_min']:.1f} to {row['samples_per_sec_max']:.1f})"
         ratios = f"({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
-        name = row["model"].removeprefix("alexnet_")
-        lines.append(
-            f"{name:16} {row['peer']:10} {row['samples_per_sec']:10.1f} {speeds:>18} {row['ratio']:7.2f} {ratios:>16}"
+        line = (
+            f"{row['model'].removeprefix('alexnet_'):16} {row['peer']:22} {row['samples_per_sec']:10.1f} {speeds:>18}"
         )
+        line += f" {row['ratio']:7.2f} {ratios:>16}"
+        if "peak_share" in row:
+            line += f" {row['gmacs']:7.2f} {100 * row['peak_share']:7.0f}%"
+        lines.append(line)
     row = rows[0]
     lines.append(
         f"batch {row['batch_size']}, medians of {row['repetitions']}, interleaved; {row['threads']} threads, "
-        f"{row['cores']} cores, {row['device']}, torch {row['torch']}"
+        f"{row['cores']} cores, {row['device']}, torch {row['torch']}, onnxruntime {row['onnxruntime']}"
     )
+    if with_peak:
+        lines.append(f"Matrix peak measured here: {row['peak_gflops']:.0f} GFLOP/s, float32, the same threads.")
     if not row["idle"]:
         lines.append(
             f"The machine was not idle (load average {row['load']} before the run, others used {row['others']} cores "

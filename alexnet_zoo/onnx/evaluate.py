@@ -1,26 +1,19 @@
 """An exported network's errors, measured in onnxruntime: centre crop or ten crops, one network or several averaged."""
 
-import base64
 import csv
 import io
-import json
 import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnx
-import onnxruntime
-import torch
-from google.protobuf.message import Message
 
-from alexnet_zoo.data.augment import Crops, centre_crop, ten_crop_offsets, to_input
 from alexnet_zoo.data.dataset import Dataset, open_prepared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of
+from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
+from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.progress import Progress
 
 CROPS_AT_A_TIME = 64  # about 40 MB of input; larger batches are no faster on a CPU
@@ -30,183 +23,113 @@ COLUMNS = (  # of results.csv: timm's, then ours
 ).split()
 
 
-@dataclass
-class Preprocessing:
-    """What a network expects: its classes, in the order of its outputs, and how pixels become its input.
-
-    Of an image of image_size x image_size RGB pixels, 0 to 255, it reads crops of crop_size, from which the mean image
-    (image_size, image_size, 3) is subtracted at the crop's place, divided by scale.
-    """
-
-    classes: list[str]
-    image_size: int
-    crop_size: int
-    mean_image: np.ndarray
-    scale: float = 1.0
-
-    def mean_tensor(self) -> torch.Tensor:
-        """The mean image as to_input takes it."""
-        return torch.from_numpy(np.array(self.mean_image, np.float32))
-
-    def to_metadata(self) -> dict[str, str]:
-        """As strings, for the metadata of an ONNX file."""
-        array = io.BytesIO()
-        np.save(array, self.mean_image.astype(np.float32), allow_pickle=False)
-        return {
-            "classes": json.dumps(self.classes),
-            "image_size": str(self.image_size),
-            "crop_size": str(self.crop_size),
-            "scale": repr(float(self.scale)),
-            "mean": json.dumps(self.mean_image.mean(axis=(0, 1), dtype=np.float64).round(4).tolist()),
-            "mean_image": base64.b64encode(array.getvalue()).decode(),
-        }
-
-    @classmethod
-    def from_metadata(cls, metadata: dict[str, str], file: Path) -> "Preprocessing":
-        """What to_metadata wrote into `file`; UserError where something is missing or wrong."""
-        wanted = ("classes", "image_size", "crop_size", "scale", "mean_image")
-        if missing := [key for key in wanted if key not in metadata]:
-            raise UserError(
-                f"{file}: its metadata does not say how pixels become its input (no {', '.join(missing)}); "
-                "evaluate a file that `alexzoo export` wrote"
-            )
-        try:
-            array = np.load(io.BytesIO(base64.b64decode(metadata["mean_image"])), allow_pickle=False)
-            image_size, crop_size = int(metadata["image_size"]), int(metadata["crop_size"])
-            found = cls(json.loads(metadata["classes"]), image_size, crop_size, array, float(metadata["scale"]))
-        except (ValueError, EOFError) as error:
-            raise UserError(f"{file}: its metadata cannot be read ({error}); export it again") from None
-        if array.shape != (image_size, image_size, 3) or not 0 < crop_size <= image_size:
-            raise UserError(
-                f"{file}: its metadata disagrees with itself: mean image {array.shape}, images of {image_size}, "
-                f"crops of {crop_size}; export it again"
-            )
-        return found
-
-
-class OnnxClassifier:
-    """An ONNX file, opened in onnxruntime: images (N, 3, S, S) float32 in, logits (N, classes) out.
-
-    Args:
-        path: the file.
-        device: "cpu"; "cuda", an error where the session does not get it; "auto", CUDA where torch sees a GPU.
-
-    Attributes: provider, the one that really runs it; metadata; precision, the type of its weights; sha256; outputs,
-    how many logits it gives (None where the file does not say); input_size, the side S (likewise).
-    """
-
-    def __init__(self, path: Path | str, device: str = "auto"):
-        self.path = Path(path)
-        wanted = _provider_for(device)
-        self.precision = _inspect(self.path)
-        self.session = _open_session(self.path, wanted)
-        self.provider = self.session.get_providers()[0]
-        if self.provider != wanted:
-            # Without this a session that does not get CUDA runs on the CPU, with no more than a line in the log.
-            raise UserError(f"{self.path}: onnxruntime could not use {wanted}; use --device cpu")
-        self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
-        self.sha256 = sha256_of(self.path)
-        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
-        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type != "tensor(float)":
-            shapes = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
-            raise UserError(f"{self.path}: not an image classifier: it reads {shapes}, not one float (N, 3, S, S)")
-        self.input, self.output = inputs[0].name, outputs[0].name
-        self.outputs = _number(outputs[0].shape[-1])
-        self.input_size = _number(inputs[0].shape[-1])
-
-    def run(self, images: np.ndarray) -> np.ndarray:
-        """Logits (N, classes) of images (N, 3, S, S) float32; UserError where they are not finite."""
-        logits = self.session.run([self.output], {self.input: images})[0]
-        if not np.isfinite(logits).all():
-            raise UserError(f"{self.path}: it gives values that are not finite; were its weights trained to the end?")
-        return logits
-
-
 def evaluate(
     paths: list[Path],
     dataset: Dataset,
     views: int,
     device: str = "auto",
     batch_size: int = CROPS_AT_A_TIME,
+    foreign: Foreign | None = None,
+    predictions: Path | None = None,
 ) -> dict[str, object]:
     """The errors of one network, or of several whose softmax outputs are averaged, on a split: a row of results.csv.
 
     Args:
-        paths: ONNX files that `export` wrote.
+        paths: ONNX files.
         views: 1, the centre crop; 10, the four corners, the centre and their mirror images, their softmax outputs
             averaged (section 4.1).
         batch_size: crops that go through a network at a time.
+        foreign: how pixels become the input of files whose metadata does not say it.
+        predictions: a .csv or .parquet file to write, a row for each image.
 
     Raises UserError where a file cannot be used on this split, before any is run.
     """
     if len(dataset.labels) and dataset.labels.min() < 0:
         raise UserError(f"{dataset.name}: its labels are not known; --submission FILE writes what the server judges")
-    classifiers, inputs, total = summed_probabilities(paths, dataset, views, device, batch_size)
-    return _row(classifiers, inputs[0], dataset, views, rank_of_label(total, dataset.labels))
+    members = open_members(paths, dataset, views, device, foreign)
+    total = averaged(members, dataset, views, batch_size)
+    if predictions is not None:
+        write_predictions(predictions, dataset, total / len(members))
+    classifiers, inputs = zip(*members, strict=True)
+    return _row(list(classifiers), inputs[0], dataset, views, rank_of_label(total, dataset.labels))
 
 
-def summed_probabilities(
-    paths: list[Path], dataset: Dataset, views: int, device: str = "auto", batch_size: int = CROPS_AT_A_TIME
-) -> tuple[list[OnnxClassifier], list[Preprocessing], np.ndarray]:
-    """Networks, what each expects, and the sum of their softmax outputs (images, classes); as `evaluate` takes them."""
+def open_members(
+    paths: list[Path], dataset: Dataset, views: int, device: str, foreign: Foreign | None = None
+) -> list[tuple[OnnxClassifier, Preprocessing]]:
+    """The networks and what they expect; UserError where one cannot be used on this split with these views."""
     if views not in (1, 10):
         raise UserError(f"--views {views}: the paper's protocols are 1 (centre crop) and 10 (ten crops)", exit_code=2)
     if not paths or not len(dataset.labels):
         raise UserError(f"{dataset.name}: nothing to evaluate: {len(paths)} networks, {len(dataset.labels)} images")
-    classifiers = [OnnxClassifier(path, device) for path in paths]
-    inputs = [Preprocessing.from_metadata(c.metadata, c.path) for c in classifiers]
-    for classifier, preprocessing in zip(classifiers, inputs, strict=True):
-        _check_fit(classifier, preprocessing, dataset)
+    members = []
+    for path in paths:
+        classifier = OnnxClassifier(path, device)
+        if foreign is not None and "classes" not in classifier.metadata:
+            preprocessing = foreign.preprocessing(dataset, classifier.input_size)
+        else:
+            preprocessing = Preprocessing.from_metadata(classifier.metadata, classifier.path)
+        _check_fit(classifier, preprocessing, dataset, views)
+        members.append((classifier, preprocessing))
+    return members
 
+
+def averaged(members: list, dataset: Dataset, views: int, batch_size: int = CROPS_AT_A_TIME) -> np.ndarray:
+    """The sum over the networks of their softmax outputs, averaged over the views: (images, classes)."""
     total = np.zeros((len(dataset.labels), len(dataset.classes)))
-    with Progress(len(total) * len(paths), f"evaluating {dataset.name}, {views} view{'s' * (views > 1)}") as progress:
-        for classifier, preprocessing in zip(classifiers, inputs, strict=True):
+    what = f"evaluating {dataset.name}, {views} view{'s' * (views > 1)}"
+    with Progress(len(total) * len(members), what) as progress:
+        for classifier, preprocessing in members:
             for rows, probability in probabilities(classifier, preprocessing, dataset, views, batch_size):
                 total[rows] += probability
                 progress.update(len(probability))
-    return classifiers, inputs, total
+    return total
 
 
 def probabilities(
     classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Softmax outputs (n, classes), averaged over the views, of one batch of images after another: (rows, outputs)."""
+    for rows, crops in batches(classifier, preprocessing, dataset, views, batch_size):
+        outputs = as_probabilities(classifier.run(crops))
+        yield rows, outputs.reshape(rows.stop - rows.start, -1, outputs.shape[-1]).mean(axis=1)
+
+
+def batches(
+    classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int, batch_size: int
+) -> Iterator[tuple[slice, np.ndarray]]:
+    """What the session reads, batch by batch: (rows, input); the next is gathered while the session runs this one."""
     images = max(1, batch_size // views)
     end = len(dataset.labels)
-    batches = [slice(start, min(start + images, end)) for start in range(0, end, images)]
-    mean = preprocessing.mean_tensor()
+    rows = [slice(start, min(start + images, end)) for start in range(0, end, images)]
 
     def load(rows: slice) -> np.ndarray:
-        return crops_of(dataset, rows, views, preprocessing.crop_size, mean, preprocessing.scale).numpy()
+        if classifier.layout == "pixels":
+            corner = [0] * (rows.stop - rows.start)
+            return dataset.gather(range(rows.start, rows.stop), corner, corner, dataset.image_size).numpy()
+        return preprocessing.crops(dataset, rows, views).numpy()
 
-    with ThreadPoolExecutor(max_workers=1) as loader:  # gathers the next batch while the session runs this one
-        ahead = loader.submit(load, batches[0])
-        for rows, following in zip(batches, [*batches[1:], None], strict=True):
-            crops = ahead.result()
+    with ThreadPoolExecutor(max_workers=1) as loader:
+        ahead = loader.submit(load, rows[0])
+        for these, following in zip(rows, [*rows[1:], None], strict=True):
+            loaded = ahead.result()
             if following is not None:
                 ahead = loader.submit(load, following)
-            outputs = softmax(classifier.run(crops))
-            yield rows, outputs.reshape(-1, views, outputs.shape[-1]).mean(axis=1)
+            yield these, loaded
 
 
-def crops_of(
-    dataset: Dataset, rows: slice, views: int, crop_size: int, mean: torch.Tensor, scale: float = 1.0
-) -> torch.Tensor:
-    """The centre crop (views=1) or the ten crops of each image in rows: (images * views, 3, crop_size, crop_size)."""
-    count = rows.stop - rows.start
-    if views == 1:
-        crops = centre_crop(count, dataset.image_size, crop_size)
-    else:
-        top, left, mirror = zip(*ten_crop_offsets(dataset.image_size, crop_size), strict=True)
-        crops = Crops(
-            torch.tensor(top).repeat(count),
-            torch.tensor(left).repeat(count),
-            torch.tensor(mirror, dtype=torch.bool).repeat(count),
-            torch.zeros(count * views, 3),
-        )
-    indices = np.repeat(np.arange(rows.start, rows.stop), views)
-    pixels = dataset.gather(indices, crops.tops, crops.lefts, crop_size)
-    return to_input(pixels, crops, mean, scale)
+def some_crops(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:
+    """The centre crops of up to count images, evenly spread over a split, which lists one class after another."""
+    picked = np.unique(np.linspace(0, len(dataset.labels) - 1, min(count, len(dataset.labels))).round().astype(int))
+    crops = [preprocessing.crops(dataset, slice(i, i + 1), 1).numpy() for i in picked.tolist()]
+    return np.concatenate(crops) if crops else np.empty(0, np.float32)
+
+
+def as_probabilities(outputs: np.ndarray) -> np.ndarray:
+    """The softmax of logits; outputs that are probabilities already, as many foreign networks give, as they are."""
+    if outputs.min() >= 0 and np.abs(outputs.sum(axis=-1) - 1).max() < 1e-3:
+        return outputs.astype(np.float64)
+    return softmax(outputs)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -224,6 +147,28 @@ def rank_of_label(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     own = scores[np.arange(len(labels)), labels][:, None]
     earlier = np.arange(scores.shape[1]) < labels[:, None]
     return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
+
+
+def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> None:
+    """The five most probable classes of each image: name, label, top1..top5, probability1..probability5."""
+    import pandas
+
+    best = np.argsort(-probability, axis=1, kind="stable")[:, : min(5, probability.shape[1])]
+    names = np.array(dataset.classes)
+    columns = {"name": dataset.names, "label": names[dataset.labels]}
+    columns |= {f"top{k + 1}": names[best[:, k]] for k in range(best.shape[1])}
+    picked = np.take_along_axis(probability, best, axis=1).round(6)
+    columns |= {f"probability{k + 1}": picked[:, k] for k in range(best.shape[1])}
+    frame = pandas.DataFrame(columns)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        try:
+            frame.to_parquet(path, engine="pyarrow")
+        except ImportError:
+            raise UserError(f"{path}: parquet needs pyarrow; pip install pyarrow, or name a .csv file") from None
+    else:
+        raise UserError(f"--predictions {path}: must end in .csv or .parquet", exit_code=2)
 
 
 def append_results(path: Path, rows: list[dict]) -> None:
@@ -286,7 +231,7 @@ def _together(names) -> str:
     return " + ".join(name if n == 1 else f"{n} {name}".strip() for name, n in counts.items())
 
 
-def _check_fit(classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset) -> None:
+def _check_fit(classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int) -> None:
     file, ours, theirs = classifier.path, preprocessing.classes, list(dataset.classes)
     if classifier.outputs not in (None, len(theirs)):
         raise UserError(f"{file}: it has {classifier.outputs} outputs, the data {len(theirs)} classes")
@@ -299,65 +244,10 @@ def _check_fit(classifier: OnnxClassifier, preprocessing: Preprocessing, dataset
             f"{file}: it was trained on images of {preprocessing.image_size} pixels, the data has "
             f"{dataset.image_size}; prepare the data with an image size of {preprocessing.image_size}"
         )
-    if classifier.input_size not in (None, preprocessing.crop_size):
+    if classifier.layout == "pixels":
+        if views != 10:
+            raise UserError(f"{file}: holds the ten crops; use --views 10", exit_code=2)
+    elif classifier.input_size not in (None, preprocessing.crop_size):
         raise UserError(
             f"{file}: it reads {classifier.input_size} pixels, its metadata says crops of {preprocessing.crop_size}"
         )
-
-
-def _provider_for(device: str) -> str:
-    """onnxruntime lists CUDA wherever it was compiled in, so whether there is a GPU is asked of torch."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: must be auto, cpu or cuda", exit_code=2)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no usable CUDA device here; use --device cpu")
-    return "CUDAExecutionProvider" if device != "cpu" and torch.cuda.is_available() else "CPUExecutionProvider"
-
-
-def _open_session(path: Path, provider: str) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: what it warns about is its own rewriting of the graph
-    settings = {}
-    if provider == "CUDAExecutionProvider":
-        onnxruntime.preload_dlls()
-        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = {"use_tf32": "0"}  # float32 means float32
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-        raise UserError(f"{path}: onnxruntime cannot open it: {error}") from None
-
-
-def _inspect(path: Path) -> str:
-    """The type of a file's weights ("float32"); UserError where it is no ONNX file or reads from outside its folder."""
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception as error:  # protobuf's DecodeError, which protobuf's versions keep in different places
-        raise UserError(f"{path}: not an ONNX file, or a truncated one ({error})") from None
-    if not model.graph.node:
-        raise UserError(f"{path}: not an ONNX file, or a truncated one (it holds no graph)")
-    folder = path.resolve().parent
-    for tensor in _tensors(model):
-        if onnx.external_data_helper.uses_external_data(tensor):
-            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
-            if not (folder / location).resolve().is_relative_to(folder):
-                raise UserError(f"{path}: {tensor.name!r} is to be read from {location!r}, outside the file's folder")
-    weights = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims), default=None)
-    return "none" if weights is None else str(onnx.helper.tensor_dtype_to_np_dtype(weights.data_type))
-
-
-def _tensors(message) -> Iterator[onnx.TensorProto]:
-    """Every tensor anywhere in a model: weights, constants in attributes, those of subgraphs and functions."""
-    if isinstance(message, onnx.TensorProto):
-        yield message
-        return
-    for field, value in message.ListFields():
-        if field.message_type is not None:
-            for part in [value] if isinstance(value, Message) else value:
-                yield from _tensors(part)
-
-
-def _number(dimension: object) -> int | None:
-    return dimension if isinstance(dimension, int) else None

@@ -14,9 +14,17 @@ from torch import Tensor, nn
 
 import alexnet_zoo
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.evaluate import OnnxClassifier, Preprocessing, softmax
+from alexnet_zoo.onnx.evaluate import as_probabilities
+from alexnet_zoo.onnx.lrn_forms import in_form
+from alexnet_zoo.onnx.pixels import with_test_procedure
+from alexnet_zoo.onnx.preprocessing import Preprocessing
+from alexnet_zoo.onnx.quantize import to_float16, to_int8
+from alexnet_zoo.onnx.session import OnnxClassifier
+from alexnet_zoo.onnx.target import Target
 
 log = logging.getLogger(__name__)
+
+FAST = Target()
 
 OPERAND_NAMES = {("Conv", 1): "weight", ("Conv", 2): "bias", ("Gemm", 1): "weight", ("Gemm", 2): "bias"}
 
@@ -42,17 +50,34 @@ def describe(
 
 
 def export(
-    model: nn.Module, path: Path, metadata: dict[str, str], input_size: tuple[int, int, int] = (3, 224, 224)
+    model: nn.Module,
+    path: Path,
+    metadata: dict[str, str],
+    input_size: tuple[int, int, int] = (3, 224, 224),
+    target: Target = FAST,
+    calibration: np.ndarray | None = None,
 ) -> Path:
     """Writes model to path: "input" (batch, *input_size) float32, crops less the mean; "logits" (batch, classes).
+
+    With the layout "pixels": "pixels" (batch, S, S, 3) uint8 in, "probabilities" (batch, classes) out, by the
+    preprocessing that the metadata states. The precision int8 needs calibration, inputs (N, *input_size) float32.
 
     The model is left as it is. The file appears whole or not at all. UserError where it cannot be exported or written.
     """
     path = Path(path)
-    proto = _to_onnx(model, input_size)
-    _name_after_modules(proto.graph)
-    for key, value in metadata.items():
+    proto = to_proto(model, input_size, target, metadata)
+    if target.precision == "float16":
+        proto = to_float16(proto)
+    elif target.precision == "int8":
+        proto = to_int8(proto, calibration)
+    for key, value in {**metadata, "target": target.name}.items():
         proto.metadata_props.add(key=key, value=value)
+    write(proto, path)
+    return path
+
+
+def write(proto: onnx.ModelProto, path: Path) -> None:
+    """Checks it, shapes included, and writes it whole or not at all."""
     onnx.checker.check_model(proto, full_check=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -63,7 +88,14 @@ def export(
         raise UserError(f"{path}: cannot be written: {error.strerror}") from error
     finally:
         temporary.unlink(missing_ok=True)
-    return path
+
+
+def state(path: Path, facts: dict[str, str]) -> None:
+    """Adds to the metadata of a file."""
+    proto = onnx.load(path)
+    for key, value in facts.items():
+        proto.metadata_props.add(key=key, value=value)
+    write(proto, path)
 
 
 @torch.no_grad()
@@ -74,8 +106,8 @@ def compare(model: nn.Module, path: Path, inputs: Tensor, tolerance: float = 1e-
     """
     device = next(model.parameters()).device
     copied = copy.deepcopy(model).eval()
-    ours = softmax(copied(inputs.to(device)).float().cpu().numpy())
-    theirs = softmax(OnnxClassifier(path, "cpu").run(inputs.cpu().numpy()))
+    ours = as_probabilities(copied(inputs.to(device)).float().cpu().numpy())
+    theirs = as_probabilities(OnnxClassifier(path, "cpu").run(inputs.cpu().numpy()))
     difference = float(np.abs(ours - theirs).max())
     if not difference <= tolerance:  # so that NaN is caught too
         raise UserError(
@@ -85,21 +117,38 @@ def compare(model: nn.Module, path: Path, inputs: Tensor, tolerance: float = 1e-
     return difference
 
 
-def _to_onnx(model: nn.Module, input_size: tuple[int, int, int]) -> onnx.ModelProto:
-    """What torch's exporter makes of a copy of the model, in inference mode, on the CPU."""
-    copied = copy.deepcopy(model).cpu().float().eval()
-    example = torch.zeros(2, *input_size)  # two, since torch.export takes a batch of one for a constant
+def to_proto(model: nn.Module, input_size: tuple[int, int, int], target: Target, metadata: dict) -> onnx.ModelProto:
+    """The graph of a copy of the model, in float32, under the paper's names."""
+    copied = in_form(model, target.lrn).cpu().float().eval()
+    batch = (
+        2 if target.batch == "dynamic" else target.batch
+    )  # two, since torch.export takes a batch of one for constant
+    if target.layout == "pixels":
+        inputs = Preprocessing.from_metadata(metadata, Path(target.name))
+        copied = with_test_procedure(copied, inputs).eval()
+        example = torch.zeros(batch, inputs.image_size, inputs.image_size, 3, dtype=torch.uint8)
+        proto = _to_onnx(copied, example, ("pixels", "probabilities"), target)
+    else:
+        proto = _to_onnx(copied, torch.zeros(batch, *input_size), ("input", "logits"), target)
+    _name_after_modules(proto.graph)
+    return proto
+
+
+def _to_onnx(model: nn.Module, example: Tensor, names: tuple[str, str], target: Target) -> onnx.ModelProto:
+    """What torch's exporter makes of a model."""
     debugging = log.isEnabledFor(logging.DEBUG)
+    dynamic = {0: torch.export.Dim("batch")} if target.batch == "dynamic" else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default" if debugging else "ignore")
             program = torch.onnx.export(
-                copied,
+                model,
                 (example,),
                 dynamo=True,
-                input_names=["input"],
-                output_names=["logits"],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                opset_version=target.opset,
+                input_names=[names[0]],
+                output_names=[names[1]],
+                dynamic_shapes=(dynamic,),
                 verbose=debugging,
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:

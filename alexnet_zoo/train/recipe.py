@@ -1,14 +1,13 @@
 """Recipes: one TOML file for each number in the paper (folder reproduce/), read and validated here."""
 
-import difflib
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
 import tomli_w
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from alexnet_zoo.declared import declared
+from alexnet_zoo.declared import declared, read_declared, validated
 from alexnet_zoo.errors import UserError
 
 Colour = Literal["published", "as_run", "none"]
@@ -97,13 +96,10 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
     Raises UserError (exit code 2) with the file, the field and what is allowed.
     """
     path = declared("reproduce", name)
-    fields = {"name": path.stem, **_read(path)}
+    fields = {"name": path.stem, **read_declared("reproduce", path, own=("name", "reproduces", "expect"))}
     for override in overrides:
         _override(fields, override)
-    try:
-        recipe = Recipe(**fields)
-    except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error)}", exit_code=2) from error
+    recipe = validated(Recipe, path, fields)
     if recipe.crop_size > recipe.image_size:
         raise UserError(f"{path}: crop_size {recipe.crop_size} is over image_size {recipe.image_size}; lower it", 2)
     return recipe
@@ -111,25 +107,6 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True)))
-
-
-def _read(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
-    """The fields of a recipe on top of those of its base, which is named beside it or in reproduce/."""
-    if path in seen:
-        raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)
-    try:
-        fields = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML: {error}; mend the file", exit_code=2) from error
-    base = fields.pop("base", None)
-    if base is None:
-        return fields
-    beside = path.parent / f"{base}.toml"
-    below = _read(beside if beside.exists() else declared("reproduce", base), (*seen, path))
-    for own in ("name", "reproduces", "expect"):
-        below.pop(own, None)
-    model_args = {**below.get("model_args", {}), **fields.get("model_args", {})}
-    return {**below, **fields, "model_args": model_args}
 
 
 def _override(fields: dict[str, Any], override: str) -> None:
@@ -146,17 +123,3 @@ def _override(fields: dict[str, Any], override: str) -> None:
         fields[table] = dict(fields.get(table, {}))
         fields = fields[table]
     fields[last] = value
-
-
-def _explain(error: ValidationError) -> str:
-    """Pydantic's findings in one line, each with its field and what is allowed."""
-    lines = []
-    for found in error.errors():
-        field = ".".join(str(part) for part in found["loc"])
-        if found["type"] == "extra_forbidden":
-            near = difflib.get_close_matches(field, Recipe.model_fields, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"allowed are {', '.join(Recipe.model_fields)}"
-            lines.append(f"{field}: no such field; {hint}")
-        else:
-            lines.append(f"{field} = {found['input']!r}: {found['msg']}")
-    return "; ".join(lines)

@@ -52,13 +52,15 @@ def start_run(run: Path, recipe: Recipe, prepared: Prepared, gpus: int) -> None:
     np.save(run / "mean.npy", prepared.mean)
 
 
-def open_run(run: Path) -> tuple[Recipe, nn.Module, list[str], np.ndarray]:
+def open_run(run: Path, weights: Path | None = None) -> tuple[Recipe, nn.Module, list[str], np.ndarray]:
     """A finished run: its recipe, the trained network in one process, the classes, the mean image.
+
+    With weights, one of its checkpoints; the run need not have ended then.
 
     Raises UserError where the folder is no run, or its training has not ended.
     """
     recipe = load_recipe(run / "recipe.toml")
-    weights = run / "model.safetensors"
+    weights = weights or run / "model.safetensors"
     if not weights.exists():
         raise UserError(f"{run}: its training has not ended; continue it with: alexzoo reproduce --resume --out {run}")
     classes = json.loads((run / "data.json").read_text())["classes"]

@@ -126,6 +126,12 @@ def test_ablations_are_arguments():
     assert layers()["conv3"].groups == 1
 
 
+def test_layers_that_cannot_be_left_out():
+    for name in ("conv1", "conv6", "fc6"):
+        with pytest.raises(ValueError, match=f"without {name}: layers conv2 to conv5 can be left out"):
+            timm.create_model("alexnet_krizhevsky", width_mult=0.125, without=(name,))
+
+
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError):
         timm.create_model("alexnet_krizhevsky", pool_siez=2)

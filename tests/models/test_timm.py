@@ -54,6 +54,13 @@ def test_compile_export_script_trace_fx_and_layouts(model, x):
     assert_same(channels_last(x.to(memory_format=torch.channels_last)), expected)
 
 
+@torch.no_grad()
+def test_scripting_tells_networks_of_other_order_apart(x):
+    for name in ("alexnet_bvlc", "caffenet_bvlc"):
+        model = small(name)
+        assert_same(torch.jit.script(model)(x), model(x))
+
+
 def test_training_under_compile_gives_the_same_gradients(x):
     model = small("alexnet_krizhevsky_net145", drop_rate=0.0).train()
     model(x).square().sum().backward()

@@ -1,5 +1,6 @@
 """Public weights without the network: files of the published formats, written here with the formats' own libraries."""
 
+import hashlib
 import pickle
 
 import numpy as np
@@ -16,7 +17,7 @@ from safetensors.torch import load_file, save_file
 import alexnet_zoo  # noqa: F401
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models import weights
-from alexnet_zoo.models.weights import LAYERS, import_weights, load_weights, read_weights
+from alexnet_zoo.models.weights import LAYERS, import_weights, load_pretrained, read_weights
 
 CAFFE_ORDER = {
     "alexnet_bvlc": "conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2",
@@ -139,8 +140,18 @@ def test_onnx_model_zoo(tmp_path, caffe):
     onnx.save(graph, tmp_path / "bvlcalexnet-12.onnx")
     assert read_weights(tmp_path / "bvlcalexnet-12.onnx").model == name
     model = timm.create_model(name, **SMALL)
-    load_weights(model, tmp_path / "bvlcalexnet-12.onnx")
+    load_pretrained(model, tmp_path / "bvlcalexnet-12.onnx")
     assert_is_the_graph(model, graph)
+
+
+def test_onnx_of_other_networks_is_refused(tmp_path, caffe):
+    """Such as our own: it reads RGB."""
+    name, state, graph = caffe
+    del graph.graph.node[2 if name == "alexnet_bvlc" else 3]  # norm1
+    del graph.graph.node[5 if name == "alexnet_bvlc" else 6]  # norm2
+    onnx.save(graph, tmp_path / "other.onnx")
+    with pytest.raises(UserError, match="not one of Caffe's networks"):
+        read_weights(tmp_path / "other.onnx")
 
 
 def test_torchvision_is_imported_and_computes_the_same(tmp_path):
@@ -171,6 +182,12 @@ def test_another_head_and_other_channels(tmp_path, caffe):
     torch.testing.assert_close(model.conv1.weight, state["conv1.weight"].sum(1, keepdim=True))
     assert torch.equal(model.fc7.weight, state["fc7.weight"])
 
+    options = dict(pretrained=True, pretrained_cfg_overlay=overlay, width_mult=1 / 8)
+    headless = timm.create_model(name, in_chans=1, num_classes=0, **options)
+    assert torch.equal(headless.fc7.bias, state["fc7.bias"])
+    features = timm.create_model(name, features_only=True, **options)
+    assert torch.equal(features.conv5.weight, state["conv5.weight"])
+
 
 def test_published_files_are_checked_against_their_hash(tmp_path, monkeypatch):
     checkpoints = tmp_path / "hub" / "checkpoints"
@@ -186,8 +203,6 @@ def test_pretrained_is_downloaded_into_timms_cache_and_checked(tmp_path, monkeyp
     file = tmp_path / "served" / f"{name}.caffemodel"
     file.parent.mkdir()
     write_caffemodel(file, name, state, old=True)
-    import hashlib
-
     monkeypatch.setitem(weights.PUBLISHED, file.name, ("sha1", hashlib.sha1(file.read_bytes()).hexdigest()))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     overlay = dict(url=file.as_uri(), custom_load=True)

@@ -1,3 +1,5 @@
+import json
+
 import numpy as np
 import pytest
 import timm
@@ -6,7 +8,18 @@ from torch import nn
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
-from alexnet_zoo.onnx.benchmark import TorchLocalResponseNorm, Watch, rows_of, table, timings, training, with_lrn
+from alexnet_zoo.onnx.benchmark import (
+    Options,
+    TorchLocalResponseNorm,
+    Watch,
+    rows_of,
+    table,
+    timings,
+    training,
+    with_lrn,
+    write,
+)
+from alexnet_zoo.onnx.inference import evaluation, inference, multiply_adds
 
 
 def test_the_peer_computes_the_same():
@@ -23,7 +36,7 @@ def test_with_lrn_replaces_all_of_a_copy():
 
 
 def test_training_compares_three_networks():
-    rows = training(batch_size=2, repetitions=2, width_mult=0.125, img_size=64, num_classes=10)
+    rows = training(Options(batch_size=2, repetitions=2), width_mult=0.125, img_size=64, num_classes=10)
     assert [row["peer"] for row in rows] == ["ours", "torch LRN", "no LRN"]
     for row in rows:
         assert 0 < row["samples_per_sec_min"] <= row["samples_per_sec"] <= row["samples_per_sec_max"]
@@ -49,3 +62,38 @@ def test_steps_take_turns_and_the_first_is_warm_up():
     assert [len(own) for own in seconds.values()] == [2, 2]
     with pytest.raises(UserError, match="--repetitions 0"):
         timings({}, 0, "cpu")
+
+
+def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported, monkeypatch):
+    monkeypatch.setattr(torch._dynamo.config, "disable", True)  # compiling takes longer than all the rest
+    options = Options(batch_size=2, repetitions=1, threads=1, against=(exported.path,))
+    small = dict(width_mult=0.125, img_size=64, num_classes=10)
+    rows = inference(options, **small)
+    peers = [row["peer"] for row in rows]
+    assert peers[:6] == ["fast", "default export", "native LRN", "no LRN", "torchvision alexnet", "int8"]
+    assert str(exported.path) in peers and "torch eager" in peers
+    assert all(row["peak_gflops"] > 0 and row["gmacs"] > 0 and row["threads"] == 1 for row in rows)
+    csv_file, json_file = write(rows, tmp_path, "inference")
+    assert len(csv_file.read_text().splitlines()) == len(rows) + 1
+    assert json.loads(json_file.read_text()) == rows
+    assert "Matrix peak measured here" in table(rows)
+
+
+def test_evaluation_against_its_session_alone():
+    options = Options(batch_size=20, repetitions=1, threads=1)
+    rows = evaluation(options, width_mult=0.125, img_size=64, num_classes=10)
+    assert [row["peer"] for row in rows] == ["evaluation", "its session alone"]
+
+
+def test_multiply_adds_of_the_published_network():
+    # conv1 55^2 * 96 * 363, conv2 27^2 * 256 * 1200, conv3 13^2 * 384 * 2304, conv4, conv5 13^2 * (384 + 256) * 1728
+    convs = 105_415_200 + 223_948_800 + 149_520_384 + 186_900_480
+    model = timm.create_model("alexnet_krizhevsky")
+    assert multiply_adds(model, 224) == convs + 9216 * 4096 + 4096 * 4096 + 4096 * 1000
+
+
+@pytest.mark.parametrize("wrong", [dict(batch_size=0), dict(threads=0), dict(repetitions=-1), dict(model="alexnot")])
+def test_wrong_options(wrong):
+    with pytest.raises(UserError) as error:
+        Options(**wrong)
+    assert error.value.exit_code == 2

@@ -1,0 +1,61 @@
+"""Two columns in two processes against the same network in one, and against the one-GPU net: a training step's time."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+
+from alexnet_zoo.onnx.benchmark import Options, Watch, facts_of, rows_of
+from alexnet_zoo.progress import Progress
+from alexnet_zoo.train.columns import Layout, build, create_model
+from alexnet_zoo.train.estimate import timed_step
+from alexnet_zoo.train.launch import joined, launch
+from alexnet_zoo.train.optim import PaperSGD, parameter_groups
+from alexnet_zoo.train.recipe import Recipe
+
+PEERS = {  # who: network, processes
+    "two columns, two processes": ("alexnet_krizhevsky", 2),
+    "two columns, one process": ("alexnet_krizhevsky", 1),
+    "one-GPU net, one process": ("alexnet_krizhevsky_1gpu", 1),
+}
+STEPS = 4  # a turn, of which the first warms up
+
+
+def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is frozen)
+    """Training images/s on the same cores: every turn starts new processes, with a thread for each core in all."""
+    watch, batch_size = Watch(), options.batch_size or 64
+    seconds = {peer: [] for peer in PEERS}
+    with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
+        for _ in range(options.repetitions):
+            for peer, (model, processes) in PEERS.items():
+                seconds[peer].append(one_turn(Recipe(name=model, model=model, batch_size=batch_size), processes))
+                progress.update(1, last=f"{peer} {seconds[peer][-1]:.3f} s")
+    with torch.device("meta"):
+        network = create_model(Recipe(name="columns"))
+    facts = facts_of("columns", "alexnet_krizhevsky", network, batch_size, 224)
+    return rows_of(facts, seconds, batch_size, "cpu", watch)
+
+
+def one_turn(recipe: Recipe, processes: int) -> float:
+    """Median seconds of a step of the slowest process."""
+    with tempfile.TemporaryDirectory() as folder:
+        launch(processes, steps_of, recipe, folder)
+        times = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
+    return max(sorted(own)[len(own) // 2] for own in times)
+
+
+def steps_of(recipe: Recipe, folder: str) -> None:
+    """One of the processes: writes the seconds of its steps."""
+    with joined(recipe, None) as layout:
+        times = train_steps(recipe, layout)
+        (Path(folder) / f"{layout.column}.json").write_text(json.dumps(times))
+
+
+def train_steps(recipe: Recipe, layout: Layout) -> list[float]:
+    model = build(recipe, 1000, layout)
+    optimizer = PaperSGD(parameter_groups(model, recipe), 1e-5, recipe.momentum)
+    generator = torch.Generator().manual_seed(0)  # both columns see the same images
+    pixels = (torch.randn(recipe.batch_size, 3, 224, 224, generator=generator) * 60).to(layout.device)
+    labels = torch.randint(1000, (recipe.batch_size,), generator=generator).to(layout.device)
+    return [timed_step(model, optimizer, pixels, labels) for _ in range(STEPS)][1:]

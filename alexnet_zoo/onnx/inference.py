@@ -1,0 +1,166 @@
+"""How fast exported networks run in onnxruntime, against peers measured in the same run."""
+
+import copy
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from torch import nn
+from torchvision.models import alexnet as torchvision_alexnet
+
+from alexnet_zoo.onnx.benchmark import (
+    Options,
+    Step,
+    TorchLocalResponseNorm,
+    begin,
+    facts_of,
+    rows_of,
+    seconds_of,
+    side_of,
+    timings,
+)
+from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
+from alexnet_zoo.onnx.export import describe, export
+from alexnet_zoo.onnx.lrn_forms import with_lrn
+from alexnet_zoo.onnx.preprocessing import Preprocessing
+from alexnet_zoo.onnx.session import OnnxClassifier
+from alexnet_zoo.onnx.target import load_target
+
+PEAK_SIDE = 2048  # of the matrices whose product measures the machine
+MEAN = 120.0  # of the random pixels
+
+
+def inference(options: Options, **model_args) -> list[dict]:
+    """Images/s of a network with random weights as `fast` exports it, and of its peers; rows of results."""
+    watch, batch_size = begin(options), options.batch_size or 32
+    model = timm.create_model(options.model, **{"init_std": "he", "init_bias": 0.1, **model_args}).eval()
+    side = side_of(model, model_args)
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, 3, side, side)).astype(np.float32) - MEAN
+    facts = facts_of("inference", options.model, model, batch_size, side)
+    macs = {"torchvision alexnet": multiply_adds(torchvision_alexnet(), 224)}
+    with tempfile.TemporaryDirectory() as folder:
+        steps = onnx_steps(model, images, Path(folder), options)
+        steps |= torch_steps(model, images, options.device)
+        peak = matrix_peak(options.device)
+        seconds = timings(steps, options.repetitions, options.device)
+    own = multiply_adds(model, side)
+    rows = rows_of(facts, seconds, batch_size, options.device, watch)
+    for row in rows:
+        row["gmacs"] = round(macs.get(row["peer"], own) / 1e9, 3)
+        row["peak_gflops"] = round(peak / 1e9, 1)
+        row["peak_share"] = round(2e9 * row["gmacs"] * row["samples_per_sec"] / peak, 3)
+    return rows
+
+
+def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Options) -> dict[str, Step]:
+    """Each ONNX peer, exported, opened, and as a step on the images."""
+    side = images.shape[-1]
+    # A graph that torch's exporter wrote of a network with torch's own LRN is what anyone would have without us.
+    plain = load_target("fast").model_copy(update={"lrn": "banded"})
+    peers = {
+        "fast": (model, load_target("fast")),
+        "default export": (with_lrn(model, TorchLocalResponseNorm), plain),
+        "native LRN": (model, load_target("portable")),
+        "no LRN": (with_lrn(model, lambda lrn: nn.Identity()), plain),
+        "torchvision alexnet": (torchvision_alexnet(num_classes=model.num_classes), plain),
+        "int8": (model, load_target("int8")),
+    }
+    if options.device == "cuda":
+        peers["fp16"] = (model, load_target("fp16"))
+        del peers["int8"]  # its operators are the CPU's
+    files = {}
+    for number, (peer, (network, target)) in enumerate(peers.items()):
+        size = (3, 224, 224) if peer == "torchvision alexnet" else (3, side, side)
+        files[peer] = export(network, folder / f"{number}.onnx", {}, size, target, images)
+    files |= {str(path): path for path in options.against}
+    return {peer: onnx_step(path, images, options) for peer, path in files.items()}
+
+
+def onnx_step(path: Path, images: np.ndarray, options: Options) -> Step:
+    classifier = OnnxClassifier(path, options.device, options.threads)
+    if classifier.input_size not in (None, images.shape[-1]):
+        images = np.resize(images, (len(images), 3, classifier.input_size, classifier.input_size))
+    return lambda: classifier.run(images)
+
+
+def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, Step]:
+    """torch eager, and compiled where this machine has what torch.compile needs."""
+    network, inputs = model.to(device), torch.from_numpy(images).to(device)
+
+    def step_of(network: nn.Module) -> Step:
+        return lambda: run_without_gradients(network, inputs)
+
+    steps = {"torch eager": step_of(network)}
+    compiled = step_of(torch.compile(network))
+    try:
+        compiled()
+    except Exception as error:  # no C++ compiler, most often; torch has many exceptions for it
+        print(f"torch compiled: left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
+    else:
+        steps["torch compiled"] = compiled
+    return steps
+
+
+@torch.inference_mode()
+def run_without_gradients(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
+    return network(inputs)
+
+
+def matrix_peak(device: str) -> float:
+    """Floating point operations a second in a product of large matrices, the best of five."""
+    a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=device)
+    best = min(seconds_of(lambda: torch.mm(a, a), device) for _ in range(6))
+    return 2 * PEAK_SIDE**3 / best
+
+
+def multiply_adds(model: nn.Module, side: int) -> int:
+    """Of one image, in convolutional and fully connected layers; nothing is computed to find out."""
+    total = 0
+
+    def count(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+        nonlocal total
+        total += output.numel() * layer.weight[0].numel()
+
+    meta = copy.deepcopy(model).to("meta")
+    for layer in meta.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            layer.register_forward_hook(count)
+    meta.eval()(torch.empty(1, 3, side, side, device="meta"))
+    return total
+
+
+class Noise:
+    """Random pixels that repeat, as a split of a prepared folder: what an evaluation asks of one."""
+
+    def __init__(self, count: int, image_size: int, classes: int):
+        self.name, self.image_size, self.classes = "noise", image_size, [str(i) for i in range(classes)]
+        self.labels = np.zeros(count, np.int64)
+        self.pixels = np.random.default_rng(0).integers(0, 256, (64, image_size, image_size, 3), np.uint8)
+
+    def gather(self, indices, tops, lefts, size: int) -> torch.Tensor:
+        places = zip(np.asarray(indices) % len(self.pixels), np.asarray(tops), np.asarray(lefts), strict=True)
+        return torch.from_numpy(np.stack([self.pixels[i, t : t + size, c : c + size] for i, t, c in places]))
+
+
+def evaluation(options: Options, **model_args) -> list[dict]:
+    """Images/s of a whole evaluation with ten crops, and of its session alone on the same batches, ready in memory."""
+    watch, batch_size = begin(options), options.batch_size or CROPS_AT_A_TIME
+    model = timm.create_model(options.model, **{"init_std": "he", "init_bias": 0.1, **model_args})
+    side = side_of(model, model_args)
+    image_size = side * 8 // 7  # 256 for 224
+    data = Noise(4 * batch_size // 10, image_size, model.num_classes)
+    inputs = Preprocessing(data.classes, image_size, side, np.full((image_size, image_size, 3), MEAN, np.float32))
+    with tempfile.TemporaryDirectory() as folder:
+        metadata = describe(model, options.model, "", inputs, "")
+        path = export(model, Path(folder) / "net.onnx", metadata, (3, side, side))
+        members = open_members([path], data, 10, options.device)
+        ready = [crops for _, crops in batches(*members[0], data, 10, batch_size)]
+        steps = {
+            "evaluation": lambda: averaged(members, data, 10, batch_size),
+            "its session alone": lambda: [members[0][0].run(crops) for crops in ready],
+        }
+        seconds = timings(steps, options.repetitions, options.device)
+    facts = facts_of("evaluation", options.model, model, batch_size, side)
+    return rows_of(facts, seconds, len(data.labels), options.device, watch)

@@ -1,0 +1,54 @@
+"""The paper's test procedure (section 4.1) as layers around a network: images of 256x256 pixels to probabilities."""
+
+from collections import OrderedDict
+
+import torch
+from torch import Tensor, nn
+
+from alexnet_zoo.data.augment import ten_crop_offsets
+from alexnet_zoo.onnx.preprocessing import Preprocessing
+
+
+class LessTheMean(nn.Module):
+    """uint8 images (N, S, S, 3) to float32 (N, 3, S, S), less the mean image, divided by the scale."""
+
+    def __init__(self, mean_image: Tensor, scale: Tensor):
+        super().__init__()
+        self.register_buffer("image", mean_image.permute(2, 0, 1).contiguous())
+        self.register_buffer("scale", scale)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return (pixels.permute(0, 3, 1, 2).float() - self.image) / self.scale
+
+
+class TenCrops(nn.Module):
+    """(N, 3, S, S) to (10 N, 3, size, size): the corners and the centre of each image, and their mirror images."""
+
+    def __init__(self, image_size: int, crop_size: int):
+        super().__init__()
+        self.size, self.places = crop_size, ten_crop_offsets(image_size, crop_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        s = self.size
+        crops = [x[:, :, top : top + s, left : left + s] for top, left, _ in self.places]
+        mirrored = [crop.flip(-1) if mirror else crop for crop, (_, _, mirror) in zip(crops, self.places)]
+        return torch.stack(mirrored, dim=1).reshape(-1, 3, s, s)
+
+
+class AverageOfTen(nn.Module):
+    """Softmax outputs (10 N, classes) to their averages (N, classes)."""
+
+    def forward(self, probabilities: Tensor) -> Tensor:
+        return probabilities.reshape(-1, 10, probabilities.shape[1]).mean(dim=1)
+
+
+def with_test_procedure(model: nn.Module, inputs: Preprocessing) -> nn.Sequential:
+    """The layers of a network that is a sequence, under their own names, between the test procedure's."""
+    layers = OrderedDict(
+        mean=LessTheMean(inputs.mean_tensor(), inputs.scale_tensor().reshape(-1, 1, 1)),
+        ten_crops=TenCrops(inputs.image_size, inputs.crop_size),
+        **dict(model.named_children()),
+        softmax=nn.Softmax(dim=1),
+        average=AverageOfTen(),
+    )
+    return nn.Sequential(layers)

@@ -1,0 +1,151 @@
+"""An ONNX file, opened in onnxruntime, with nothing in it that one would not want to run."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from google.protobuf.message import Message
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of
+
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+
+
+class OnnxClassifier:
+    """A classifier in an ONNX file: images (N, 3, S, S) float32 in, logits or probabilities (N, classes) out.
+
+    Args:
+        path: the file.
+        device: "cpu"; "cuda", an error where the session does not get it; "auto", CUDA where torch sees a GPU.
+        threads: of the CPU; one a core where None.
+
+    Attributes: provider, the one that really runs it; metadata; precision, the type of its weights; sha256; outputs,
+    how many it gives (None where the file does not say); input_size, the side S (likewise); layout, "NCHW", "NHWC", or
+    "pixels" for uint8 images (N, S, S, 3) with all preparation inside; batch, the one size it takes, None for any.
+    """
+
+    def __init__(self, path: Path | str, device: str = "auto", threads: int | None = None):
+        self.path = Path(path)
+        wanted = _provider_for(device)
+        self.precision = _inspect(self.path)
+        self.session = _open_session(self.path, wanted, threads)
+        self.provider = self.session.get_providers()[0]
+        if self.provider != wanted:
+            # Without this a session that does not get CUDA runs on the CPU, with no more than a line in the log.
+            raise UserError(f"{self.path}: onnxruntime could not use {wanted}; use --device cpu")
+        self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
+        self.sha256 = sha256_of(self.path)
+        inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
+        self.layout = _layout(inputs)
+        if self.layout is None:
+            shapes = ", ".join(f"{i.name} {i.type} {i.shape}" for i in inputs)
+            raise UserError(f"{self.path}: not an image classifier: it reads {shapes}, not one float (N, 3, S, S)")
+        self.input, self.output = inputs[0].name, outputs[0].name
+        self.outputs = _number(outputs[0].shape[-1])
+        self.input_size = _number(inputs[0].shape[2])
+        self.batch = _number(inputs[0].shape[0])
+
+    def run(self, images: np.ndarray) -> np.ndarray:
+        """Outputs (N, classes) of images, float32 (N, 3, S, S) or, with layout "pixels", uint8 (N, S, S, 3).
+
+        A file with one batch size is given batches of it, the last one padded. UserError where an output is not finite.
+        """
+        if self.layout == "NHWC":
+            images = np.ascontiguousarray(images.transpose(0, 2, 3, 1))
+        step = self.batch or len(images)
+        if self.provider == CUDA:
+            self.batch = step  # from now on all batches have one size, so that memory is laid out once
+        outputs = [self._run_padded(images[start : start + step], step) for start in range(0, len(images), step)]
+        result = np.concatenate(outputs).reshape(len(images), -1)  # Caffe's converted networks give (N, classes, 1, 1)
+        if not np.isfinite(result).all():
+            raise UserError(f"{self.path}: it gives values that are not finite; were its weights trained to the end?")
+        return result
+
+    def _run_padded(self, images: np.ndarray, batch: int) -> np.ndarray:
+        missing = batch - len(images)
+        if missing:
+            images = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)])
+        if self.provider == CPU:
+            outputs = self.session.run([self.output], {self.input: images})[0]
+        else:
+            binding = self.session.io_binding()
+            binding.bind_cpu_input(self.input, images)
+            binding.bind_output(self.output, "cuda")
+            self.session.run_with_iobinding(binding)
+            outputs = binding.copy_outputs_to_cpu()[0]
+        return outputs[: batch - missing]
+
+
+def _layout(inputs) -> str | None:
+    """How the one input of an image classifier is laid out; None where it is something else."""
+    if len(inputs) != 1 or len(inputs[0].shape) != 4:
+        return None
+    channels_last = inputs[0].shape[3] == 3 and inputs[0].shape[1] != 3
+    if inputs[0].type == "tensor(uint8)":
+        return "pixels" if channels_last else None
+    if inputs[0].type != "tensor(float)":
+        return None
+    return "NHWC" if channels_last else "NCHW"
+
+
+def _provider_for(device: str) -> str:
+    """onnxruntime lists CUDA wherever it was compiled in, so whether there is a GPU is asked of torch."""
+    if device not in ("auto", "cpu", "cuda"):
+        raise UserError(f"--device {device}: must be auto, cpu or cuda", exit_code=2)
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("--device cuda: torch finds no usable CUDA device here; use --device cpu")
+    return CUDA if device != "cpu" and torch.cuda.is_available() else CPU
+
+
+def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: what it warns about is its own rewriting of the graph
+    options.intra_op_num_threads = threads or 0  # 0: one a core
+    settings = {}
+    if provider == CUDA:
+        onnxruntime.preload_dlls()
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
+        settings = {"use_tf32": "0"}  # float32 means float32
+    try:
+        return onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
+    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+        raise UserError(f"{path}: onnxruntime cannot open it: {error}") from None
+
+
+def _inspect(path: Path) -> str:
+    """The type of a file's weights ("float32"); UserError where it is no ONNX file or reads from outside its folder."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's DecodeError, which protobuf's versions keep in different places
+        raise UserError(f"{path}: not an ONNX file, or a truncated one ({error})") from None
+    if not model.graph.node:
+        raise UserError(f"{path}: not an ONNX file, or a truncated one (it holds no graph)")
+    folder = path.resolve().parent
+    for tensor in _tensors(model):
+        if onnx.external_data_helper.uses_external_data(tensor):
+            location = next((entry.value for entry in tensor.external_data if entry.key == "location"), "")
+            if not (folder / location).resolve().is_relative_to(folder):
+                raise UserError(f"{path}: {tensor.name!r} is to be read from {location!r}, outside the file's folder")
+    weights = max(model.graph.initializer, key=lambda tensor: np.prod(tensor.dims), default=None)
+    return "none" if weights is None else str(onnx.helper.tensor_dtype_to_np_dtype(weights.data_type))
+
+
+def _tensors(message) -> Iterator[onnx.TensorProto]:
+    """Every tensor anywhere in a model: weights, constants in attributes, those of subgraphs and functions."""
+    if isinstance(message, onnx.TensorProto):
+        yield message
+        return
+    for field, value in message.ListFields():
+        if field.message_type is not None:
+            for part in [value] if isinstance(value, Message) else value:
+                yield from _tensors(part)
+
+
+def _number(dimension: object) -> int | None:
+    return dimension if isinstance(dimension, int) else None

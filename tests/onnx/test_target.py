@@ -1,0 +1,213 @@
+"""Every model of the zoo with every target: shapes, names, and what it computes, in two runtimes, against torch."""
+
+import json
+from functools import cache
+
+import numpy as np
+import onnx
+import pytest
+import timm
+import torch
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
+from torch import nn
+
+import alexnet_zoo  # noqa: F401  (gives timm the networks)
+from alexnet_zoo import pipeline
+from alexnet_zoo.data.dataset import open_prepared
+from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.declared import list_declared
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.lrn import LocalResponseNorm
+from alexnet_zoo.onnx.evaluate import as_probabilities, evaluate, some_crops
+from alexnet_zoo.onnx.export import describe, export, to_proto, write
+from alexnet_zoo.onnx.lrn_forms import FourthPower, PoolThenRoot
+from alexnet_zoo.onnx.preprocessing import Preprocessing
+from alexnet_zoo.onnx.quantize import cost_of, to_float16, to_int8
+from alexnet_zoo.onnx.session import OnnxClassifier
+from alexnet_zoo.onnx.target import describe_targets, load_target
+
+IMAGE, CROP = 72, 64
+
+
+@pytest.fixture(scope="module")
+def prepared(photographs, tmp_path_factory):
+    return prepare(photographs, tmp_path_factory.mktemp("prepared") / "photographs", IMAGE, workers=1)
+
+
+@pytest.fixture(scope="module")
+def inputs(prepared) -> Preprocessing:
+    return Preprocessing(prepared.classes, IMAGE, CROP, prepared.mean)
+
+
+@pytest.fixture(scope="module")
+def crops(prepared, inputs) -> np.ndarray:
+    return some_crops(prepared.split("val"), inputs, 6)
+
+
+def small(name: str) -> nn.Module:
+    """Random weights that give no flat softmax; biases that differ, since equal tensors would share a name."""
+    torch.manual_seed(0)
+    model = timm.create_model(name, num_classes=10, width_mult=0.125, img_size=CROP, init_std="he").eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.bias.uniform_(-0.2, 0.2)
+        model.conv1.weight.mul_(0.2)
+    return model
+
+
+class LRN(OpRun):
+    """ONNX's formula; onnx.reference 1.23 sums over neighbours of the first N maps only, N being the batch size."""
+
+    def _run(self, x, alpha=None, beta=None, bias=None, size=None):
+        before, after = (size - 1) // 2, size // 2
+        square = np.pad(x.astype(np.float64) ** 2, ((0, 0), (before, after), (0, 0), (0, 0)))
+        total = sum(square[:, shift : shift + x.shape[1]] for shift in range(size))
+        return ((x / (bias + alpha / size * total) ** beta).astype(x.dtype),)
+
+
+def in_two_runtimes(proto: onnx.ModelProto, path, images: np.ndarray) -> np.ndarray:
+    """Probabilities in onnxruntime, after the reference implementation gave the same on two images."""
+    write(proto, path)
+    ours = as_probabilities(OnnxClassifier(path, "cpu").run(images))
+    reference = ReferenceEvaluator(proto, new_ops=[LRN]).run(None, {proto.graph.input[0].name: images[:2]})[0]
+    np.testing.assert_allclose(as_probabilities(reference), ours[:2], atol=2e-3)
+    return ours
+
+
+@pytest.fixture(scope="module")
+def exported_once(inputs):
+    """name -> the model and its graphs for the targets in float32, made once since each takes seconds."""
+
+    @cache
+    def make(name: str):
+        model = small(name)
+        metadata = describe(model, name, "", inputs, "0" * 64)
+        targets = ("fast", "portable", "pixels")
+        return model, {t: to_proto(model, (3, CROP, CROP), load_target(t), metadata) for t in targets}, metadata
+
+    return make
+
+
+@pytest.mark.parametrize("name", timm.list_models(module="alexnet"))
+def test_every_model_with_every_target(name, prepared, inputs, crops, exported_once, tmp_path):
+    model, protos, _ = exported_once(name)
+    with torch.no_grad():
+        expected = model(torch.from_numpy(crops)).double().softmax(1).numpy()
+    assert {path.stem for path in list_declared("export")} == {"fast", "portable", "pixels", "fp16", "int8"}
+
+    for target in ("fast", "portable"):
+        found = in_two_runtimes(protos[target], tmp_path / f"{target}.onnx", crops)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
+        names = [node.name for node in protos[target].graph.node]
+        for layer in ("conv1", "pool1", "conv2", "pool2", "conv5", "fc6", "relu6", "fc8"):
+            assert layer in names, (target, layer)
+    norms = sum(isinstance(module, LocalResponseNorm) for module in model.modules())
+    assert sum(node.op_type == "LRN" for node in protos["portable"].graph.node) == norms
+
+    half = in_two_runtimes(to_float16(protos["portable"]), tmp_path / "fp16.onnx", crops)
+    np.testing.assert_allclose(half, expected, atol=2e-2)
+    calibration = some_crops(prepared.split("train"), inputs, 16)
+    eight = in_two_runtimes(to_int8(protos["fast"], calibration), tmp_path / "int8.onnx", crops)
+    assert np.abs(eight - expected).max() < 0.2  # random weights, six images: no more than that it is the same network
+
+    pixels = prepared.split("val").gather(range(3), [0] * 3, [0] * 3, IMAGE)
+    found = in_two_runtimes(protos["pixels"], tmp_path / "pixels.onnx", pixels.numpy())
+    less_mean = pixels.float().permute(0, 3, 1, 2) - inputs.mean_tensor().permute(2, 0, 1)
+    views = [less_mean[:, :, t : t + CROP, left : left + CROP] for t, left in ((0, 0), (0, 8), (8, 0), (8, 8), (4, 4))]
+    with torch.no_grad():
+        each = [model(view).softmax(1) for view in [*views, *(view.flip(3) for view in views)]]
+    np.testing.assert_allclose(found, torch.stack(each).mean(0).numpy(), atol=1e-4)
+
+
+def test_rooted_normalisation_is_the_formula():
+    a = 300 * torch.rand(2, 12, 9, 9, dtype=torch.float64)
+    lrn, pool = LocalResponseNorm(columns=2).double(), nn.MaxPool2d(3, stride=2)
+    found = PoolThenRoot(pool)(FourthPower(lrn)(a.float()))
+    columns = []
+    for column in a.chunk(2, dim=1):
+        square = nn.functional.pad(column**2, (0, 0, 0, 0, 2, 2))
+        total = sum(square[:, shift : shift + 6] for shift in range(5))
+        columns.append(column / (2 + 1e-4 * total) ** 0.75)
+    torch.testing.assert_close(found.double(), pool(torch.cat(columns, dim=1)), rtol=1e-5, atol=1e-6)
+
+
+def test_normalisation_after_another_activation_keeps_its_signs(tmp_path):
+    model = timm.create_model("alexnet_krizhevsky", width_mult=0.125, img_size=CROP, num_classes=10, act_layer="tanh")
+    x = 60 * torch.randn(3, 3, CROP, CROP)
+    path = export(model.eval(), tmp_path / "tanh.onnx", {}, (3, CROP, CROP))
+    np.testing.assert_allclose(OnnxClassifier(path, "cpu").run(x.numpy()), model(x).detach(), atol=1e-5)
+
+
+def test_int8_is_the_same_twice_and_needs_images(prepared, inputs, exported_once):
+    _, protos, _ = exported_once("alexnet_krizhevsky")
+    calibration = some_crops(prepared.split("train"), inputs, 8)
+    first, second = (to_int8(protos["fast"], calibration).SerializeToString() for _ in range(2))
+    assert first == second
+    with pytest.raises(UserError, match="no images to calibrate on"):
+        to_int8(protos["fast"], np.empty(0, np.float32))
+
+
+def test_a_file_of_pixels_is_evaluated(prepared, exported_once, tmp_path):
+    _, protos, metadata = exported_once("alexnet_krizhevsky")
+    rows = []
+    for target in ("fast", "pixels"):
+        helper.set_model_props(protos[target], metadata)
+        write(protos[target], tmp_path / f"{target}.onnx")
+        rows.append(evaluate([tmp_path / f"{target}.onnx"], prepared.split("val"), 10, "cpu"))
+    for column in ("top1_err", "top5_err", "img_size", "views"):
+        assert rows[0][column] == rows[1][column]
+    with pytest.raises(UserError, match="holds the ten crops"):
+        evaluate([tmp_path / "pixels.onnx"], prepared.split("val"), 1, "cpu")
+
+
+def test_a_run_exports_to_8_bits_with_its_cost(prepared, tmp_path):
+    override = ["image_size=72", "crop_size=64", "model_args.img_size=64", "model_args.width_mult=0.125", "epochs=0"]
+    run = tmp_path / "run"
+    pipeline.reproduce("digits", prepared.folder, 1, run, False, [*override, "eval_split=val", "test_split=val"])
+    path, line = pipeline.export(str(run), None, None, None, "int8")
+    cost = json.loads((run / "model-int8.cost.json").read_text())
+    assert path == run / "model-int8.onnx" and "another class than float32 on" in line
+    found = OnnxClassifier(path, "cpu")
+    assert json.loads(found.metadata["cost"]) == cost and found.precision == "int8"
+    assert found.metadata["target"] == "int8" and found.metadata["license"] == "Apache-2.0"
+    row = evaluate([path], open_prepared(prepared.folder).split("val"), 1, "cpu")
+    assert float(row["top1_err"]) == cost["top1_err"]
+
+    checkpoint = run / "model.safetensors"
+    path, line = pipeline.export(str(checkpoint), None, None, tmp_path / "p.onnx", "portable")
+    assert "differ from torch's" in line
+    with pytest.raises(UserError, match="lies in no run"):
+        (tmp_path / "lost.safetensors").write_bytes(checkpoint.read_bytes())
+        pipeline.export(str(tmp_path / "lost.safetensors"), None, None, None)
+
+
+def test_cost_of():
+    full = np.eye(10)[[0, 1, 2, 3]]
+    low = np.eye(10)[[0, 1, 9, 9]]
+    cost = cost_of(low, full, np.array([0, 1, 2, 0]))
+    assert (cost.top1_err, cost.top1_change, cost.disagreement, cost.images) == (50.0, 25.0, 50.0, 4)
+
+
+def test_targets_are_read_and_validated(tmp_path):
+    assert load_target("portable").opset == load_target("fast").opset == 20
+    assert len(describe_targets().splitlines()) == 5
+    own = tmp_path / "mine.toml"
+    own.write_text('base = "int8"\nbatch = 4\n')
+    mine = load_target(own)
+    assert (mine.name, mine.precision, mine.lrn, mine.batch) == ("mine", "int8", "rooted", 4)
+    own.write_text('precison = "int8"\n')
+    with pytest.raises(UserError, match="did you mean precision"):
+        load_target(own)
+    with pytest.raises(UserError, match="fast, fp16, int8, pixels, portable|which has: .*fast"):
+        load_target("fats")
+
+
+def test_a_fixed_batch(tmp_path, crops):
+    model = small("alexnet_krizhevsky")
+    target = load_target("fast").model_copy(update={"batch": 4})
+    classifier = OnnxClassifier(export(model, tmp_path / "four.onnx", {}, (3, CROP, CROP), target), "cpu")
+    assert classifier.batch == 4
+    np.testing.assert_allclose(classifier.run(crops), model(torch.from_numpy(crops)).detach(), atol=1e-4)
