@@ -111,9 +111,9 @@ def to_input(
 ) -> Tensor:
     """The network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
 
-    Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; all on one device;
-    scale, a number or one for each channel (3, 1, 1); out, on a CPU, where to write the result: memory that is used
-    again is three times as fast as new memory.
+    Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; scale, of all or
+    (3, 1, 1) of each channel; all on one device; out, on a CPU, where to write the result (memory that is used again
+    is three times as fast as new memory).
     Returns float32 (B, 3, s, s).
     """
     batch, size = pixels.shape[:2]
@@ -134,7 +134,7 @@ def _to_input_by_image(pixels: Tensor, crops: Crops, mean: Tensor, scale: float 
     upright = mean.permute(2, 0, 1).contiguous()
     means = {False: upright, True: upright.flip(-1)}
     planes = torch.empty(3, size, size, dtype=torch.uint8)
-    coloured = bool(crops.colour.any())
+    coloured, divided = bool(crops.colour.any()), isinstance(scale, Tensor) or scale != 1
     places = (field.tolist() for field in (crops.tops, crops.lefts, crops.mirror))
     for image, result, colour, top, left, mirror in zip(pixels, inputs, crops.colour, *places, strict=True):
         planes.copy_(image.permute(2, 0, 1))
@@ -143,5 +143,5 @@ def _to_input_by_image(pixels: Tensor, crops: Crops, mean: Tensor, scale: float 
         torch.sub(planes.flip(-1) if mirror else planes, centred, out=result)
         if coloured:
             result += colour[:, None, None]
-        if isinstance(scale, Tensor) or scale != 1:
+        if divided:
             result /= scale

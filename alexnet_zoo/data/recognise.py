@@ -33,7 +33,8 @@ def open_source(
     if is_dataset_name(source):
         return named(str(source), splits, cache)
     path = Path(source)
-    if path.is_dir() and (year := year_of(path)):
+    unpacked = (path / "train").is_dir()  # a tree beside its archives, as torchvision's ImageNet leaves it
+    if path.is_dir() and not unpacked and (year := year_of(path)):
         return ilsvrc(path, year, splits, cache)
     found = _others(path, val_fraction, cache)
     return found.only(splits) if splits else found

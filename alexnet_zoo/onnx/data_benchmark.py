@@ -23,14 +23,14 @@ from alexnet_zoo.onnx.benchmark import Watch, rows_of, timings
 IMAGE, CROP = 256, 224
 
 
-def preparing(photographs: Path, images: int = 2000, repetitions: int = 5) -> list[dict]:
+def preparing(photographs: Path, images: int = 2000, repetitions: int = 5, workers: int | None = None) -> list[dict]:
     """Images/s of `prepare` to checked shards, mean and colour, against decoding and resizing alone, on all cores.
 
     "decode, resize": picture.square, with all its tricks, in as many processes, which throw the result away. "Pillow":
     the same in Pillow's plain words. Both run in processes that were started beforehand; ours start at every turn.
     """
     with _many(photographs, images) as (folder, files):
-        workers = os.cpu_count() or 1
+        workers = workers or os.cpu_count() or 1
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
 
             def alone(function):

@@ -53,6 +53,13 @@ def test_test_split_beside_train(small_tree, tmp_path):
         open_source(tmp_path / "tree", splits=("val",))
 
 
+def test_a_tree_beside_its_archives_is_taken(small_tree, tmp_path):
+    (tmp_path / "ILSVRC2012_devkit_t12.tar.gz").touch()
+    (tmp_path / "train").symlink_to(small_tree / "train")
+    (tmp_path / "val").symlink_to(small_tree / "val")
+    assert open_source(tmp_path).sha256() == image_folder(small_tree).sha256()
+
+
 def test_the_index_is_read_once(small_tree, tmp_path, fabricate):
     path = pack(small_tree, tmp_path / "pets.tar")
     first = members_of([path], tmp_path / "cache")

@@ -28,7 +28,7 @@ def draw(batch, seed=0, **options):
     return draw_crops(generator(seed), batch, S, s, **({"eigenvalues": VALUES, "eigenvectors": VECTORS} | options))
 
 
-@pytest.mark.parametrize("scale", [1.0, AS_RUN_SCALE])
+@pytest.mark.parametrize("scale", [1.0, AS_RUN_SCALE, torch.tensor([2.0, 3.0, 4.0]).reshape(3, 1, 1)])
 @pytest.mark.parametrize("batch", [0, 1, 11])
 def test_to_input_against_numpy(batch, scale):
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def test_to_input_against_numpy(batch, scale):
         expected = pixels[number] - mean[top : top + s, left : left + s] + crops.colour[number].numpy()
         if crops.mirror[number]:
             expected = expected[:, ::-1]
-        assert np.allclose(found[number].numpy(), expected.transpose(2, 0, 1) / scale, atol=1e-4)
+        assert np.allclose(found[number].numpy(), expected.transpose(2, 0, 1) / np.asarray(scale), atol=1e-4)
     assert batch < 11 or 0 < crops.mirror.sum() < batch
 
 

@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from alexnet_zoo.data.dataset import describe, verify
 from alexnet_zoo.data.ilsvrc import ILSVRC2010, ILSVRC2012, Devkit, ilsvrc, read_devkit, year_of
+from alexnet_zoo.data.prepare import prepare
 from alexnet_zoo.data.recognise import open_source
 from alexnet_zoo.errors import UserError
 
@@ -200,3 +202,26 @@ def test_ids_of_the_published_kit_to_labels(data_folder):
     labels = devkit.labels(list(range(1, 1001)), "test")
     assert sorted(labels) == list(range(1000)) and [devkit.classes[label] for label in labels] == wnids
     assert devkit.classes[65] == "n01751748"  # of ILSVRC2012_val_00000001, by the ground truth list: label 65
+
+
+def test_the_published_val_set_is_known_again(data_folder, fabricate, tmp_path):
+    """All 50,000 names with the real ground truth in the kit's ids; the photographs are one photograph."""
+    lists = data_folder / "ilsvrc"
+    ids = {
+        line.split()[1]: int(line.split()[0]) for line in (lists / "devkit2012_id_wnid.txt").read_text().splitlines()
+    }
+    wnids = sorted(ids)
+    labels = map(int, (lists / "val2012_sorted_wnid_index.txt").read_text().split())
+    truth = "".join(f"{ids[wnids[label]]}\n" for label in labels)
+    meta = fabricate.meta_mat("ILSVRC2012", [(number, wnid, 0) for wnid, number in ids.items()])
+    kit = {"data/meta.mat": meta, "data/ILSVRC2012_validation_ground_truth.txt": truth.encode()}
+    archives = tmp_path / "archives"
+    archives.mkdir()
+    (archives / ILSVRC2012.devkit).write_bytes(fabricate.tar({f"kit/{n}": c for n, c in kit.items()}, "w:gz"))
+    photograph = fabricate.photograph(0)
+    names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50_001)]
+    (archives / ILSVRC2012.val).write_bytes(fabricate.tar(dict.fromkeys(names, photograph)))
+    prepared = prepare(archives, tmp_path / "out", image_size=4, splits=("val",), workers=2)
+    assert describe(verify(prepared.folder)) == ["ILSVRC-2012 val, 50,000 images, complete (4x4, npy; checksums hold)"]
+    assert prepared.split("val").names[0] == "n01751748/ILSVRC2012_val_00000001.JPEG"
+    assert [ids[wnid] for wnid in prepared.classes] == prepared.devkit_ids
