@@ -282,13 +282,13 @@ def benchmark(
         bool, typer.Option("--cpu-time", help="With --threads 1: CPU time, for a machine that others use too.")
     ] = False,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
-    data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare and loader: CLASS/*.JPEG.")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare, gather and loader.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     from alexnet_zoo import pipeline
 
     options = dict(model=model, batch_size=batch_size, repetitions=repetitions, device=device, threads=threads)
-    pipeline.benchmark(what, out, **options, against=tuple(against or ()), cpu_time=cpu_time, data=data)
+    pipeline.benchmark(what, out, **options, against=tuple(against or ()), cpu_time=cpu_time, photographs=data)
 
 
 def describe_data(prepared) -> str:

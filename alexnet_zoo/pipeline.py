@@ -18,6 +18,8 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
+from alexnet_zoo.benchmark import BENCHMARKS
+from alexnet_zoo.benchmark import measure as speed
 from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
 from alexnet_zoo.data.digits import prepare_digits
 from alexnet_zoo.data.named import is_dataset_name
@@ -25,12 +27,8 @@ from alexnet_zoo.data.prepare import prepare
 from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
-from alexnet_zoo.onnx import benchmark as speed
-from alexnet_zoo.onnx import columns_benchmark as columns_speed
-from alexnet_zoo.onnx import data_benchmark as data_speed
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
-from alexnet_zoo.onnx import inference
 from alexnet_zoo.onnx.pixels import with_test_procedure
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing, parse_channels
 from alexnet_zoo.onnx.quantize import cost_of
@@ -420,20 +418,8 @@ def foreign(mean: str | None, std: str | None, size: int | None, order: str | No
     return Foreign(**said) if said else None
 
 
-BENCHMARKS = {  # what `alexzoo benchmark` measures: each takes Options and returns rows
-    "inference": inference.inference,
-    "evaluation": inference.evaluation,
-    "training": speed.training,
-    "lrn": speed.lrn,
-    "columns": columns_speed.columns,
-    "prepare": data_speed.preparing,
-    "gather": data_speed.gathering,
-    "loader": data_speed.loading,
-}
-
-
 def benchmark(what: str, out: Path | None, **options) -> None:
-    """Prints the table of a benchmark, and writes its rows to a folder; options are those of benchmark.Options."""
+    """Prints the table of a benchmark, and writes its rows to a folder; options are those of measure.Options."""
     if what not in BENCHMARKS:
         raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
     rows = BENCHMARKS[what](speed.Options(**options))

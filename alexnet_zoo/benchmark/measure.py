@@ -12,34 +12,16 @@ from pathlib import Path
 
 import timm
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.models.lrn import LocalResponseNorm
-from alexnet_zoo.onnx.lrn_forms import with_lrn
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train.run import cpu_name
 
 BUSY_LOAD, BUSY_CORES = 0.5, 0.1  # load average before the run, cores that others used during it: above is not idle
-LRN_INPUTS = {"norm1": (96, 55, 55), "norm2": (256, 27, 27)}  # the paper's two layers (sections 3.3 and 3.5)
 
 Step = Callable[[], object]
 Clock = Callable[[], float]
-
-
-class TorchLocalResponseNorm(nn.Module):
-    """Our LRN with torch's own function: each column on its own; torch divides alpha by size, the paper does not."""
-
-    def __init__(self, lrn: LocalResponseNorm):
-        super().__init__()
-        self.size, self.columns = lrn.size, lrn.columns
-        self.alpha, self.beta, self.k = lrn.alpha * lrn.size, lrn.beta, lrn.k
-
-    def forward(self, x: Tensor) -> Tensor:
-        n, c, h, w = x.shape
-        by_column = x.reshape(n * self.columns, c // self.columns, h, w)
-        return F.local_response_norm(by_column, self.size, self.alpha, self.beta, self.k).reshape(x.shape)
 
 
 @dataclass(frozen=True)
@@ -52,6 +34,7 @@ class Options:
     device: str = "cpu"
     threads: int | None = None
     against: tuple[Path, ...] = ()
+    photographs: Path | None = None  # for those that read some
     cpu_time: bool = False  # count this process's CPU time, which others on a busy machine disturb less
 
     @property
@@ -68,40 +51,6 @@ class Options:
             raise UserError("--cpu-time: counts all threads together; only with --threads 1 and --device cpu", 2)
         if not timm.is_model(self.model):
             raise UserError(f"--model {self.model}: timm has no such model; see `alexzoo models`", exit_code=2)
-
-
-def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Training images/s of a network as it is, with torch's LRN in place of ours, and without LRN; rows of results.
-
-    A step is forward, loss, backward and torch's SGD, on one batch that is already on the device.
-    """
-    watch, device, batch_size = begin(options), options.device, options.batch_size or 64
-    ours = timm.create_model(options.model, **model_args)
-    peers = {
-        "ours": ours,
-        "torch LRN": with_lrn(ours, TorchLocalResponseNorm),
-        "no LRN": with_lrn(ours, lambda lrn: nn.Identity()),
-    }
-    side = side_of(ours, model_args)
-    images = torch.randn(batch_size, 3, side, side, device=device).mul_(60.0)
-    labels = torch.randint(ours.num_classes, (batch_size,), device=device)
-    steps = {peer: training_step(network.to(device).train(), images, labels) for peer, network in peers.items()}
-    facts = facts_of("training", options.model, ours, batch_size, side)
-    return rows_of(facts, timings(steps, options.repetitions, device, options.clock), batch_size, device, watch)
-
-
-def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Images/s through LRN alone, forward and backward, at both of the paper's layers: ours against torch's."""
-    watch, device, batch_size = begin(options), options.device, options.batch_size or 64
-    rows = []
-    for layer, shape in LRN_INPUTS.items():
-        ours = LocalResponseNorm(columns=columns)
-        x = torch.randn(batch_size, *shape, device=device).relu_().mul_(60.0).requires_grad_()
-        steps = {"ours": lrn_step(ours, x), "torch LRN": lrn_step(TorchLocalResponseNorm(ours), x)}
-        facts = {"benchmark": "lrn", "model": layer, "batch_size": batch_size, "img_size": shape[-1]}
-        facts["param_count"] = 0.0
-        rows += rows_of(facts, timings(steps, options.repetitions, device, options.clock), batch_size, device, watch)
-    return rows
 
 
 def begin(options: Options) -> "Watch":
@@ -123,24 +72,6 @@ def facts_of(what: str, name: str, model: nn.Module, batch_size: int, side: int)
         "img_size": side,
         "param_count": round(sum(p.numel() for p in model.parameters()) / 1e6, 2),
     }
-
-
-def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
-    """One step of SGD on one batch; the rate is small so that repeating the batch does not reach infinities."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=0.0005)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-    return step
-
-
-def lrn_step(module: nn.Module, x: Tensor) -> Step:
-    """Forward, and backward to the input."""
-    grad = torch.randn_like(x)
-    return lambda: torch.autograd.grad(module(x), x, grad)
 
 
 def timings(

@@ -3,9 +3,9 @@
 import pytest
 from PIL import Image
 
+from alexnet_zoo.benchmark.data import gathering, loading, preparing
+from alexnet_zoo.benchmark.measure import Options, table
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.benchmark import table
-from alexnet_zoo.onnx.data_benchmark import gathering, loading, preparing
 
 
 @pytest.fixture(scope="module")
@@ -16,12 +16,16 @@ def folder(tmp_path_factory):
     return folder
 
 
+def options(folder) -> Options:
+    return Options(photographs=folder, batch_size=4, repetitions=1)
+
+
 @pytest.mark.parametrize(
     "measure, peers",
     [
-        (lambda folder: preparing(folder, 8, 1, workers=1), ["ours", "decode, resize", "Pillow"]),
-        (lambda folder: gathering(folder, 8, 4, 1), ["one core", "from JPEG"]),
-        (lambda folder: loading(folder, 8, 4, 1), ["ours", "ours, JPEG", "timm 256x256", "timm"]),
+        (lambda folder: preparing(options(folder), 8, workers=1), ["ours", "decode, resize", "Pillow"]),
+        (lambda folder: gathering(options(folder), 8), ["one core", "from JPEG"]),
+        (lambda folder: loading(options(folder), 8), ["ours", "ours, JPEG", "timm 256x256", "timm"]),
     ],
     ids=["prepare", "gather", "loader"],
 )
@@ -36,4 +40,6 @@ def test_every_peer_is_measured(folder, measure, peers):
 
 def test_no_photographs(tmp_path):
     with pytest.raises(UserError, match="holds no photographs"):
-        gathering(tmp_path)
+        gathering(options(tmp_path))
+    with pytest.raises(UserError, match="--data"):
+        gathering(Options())

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from alexnet_zoo.onnx.benchmark import Options, Watch, facts_of, rows_of
+from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train.columns import Layout, build, create_model
 from alexnet_zoo.train.estimate import timed_step

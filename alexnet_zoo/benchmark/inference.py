@@ -10,10 +10,9 @@ import torch
 from torch import nn
 from torchvision.models import alexnet as torchvision_alexnet
 
-from alexnet_zoo.onnx.benchmark import (
+from alexnet_zoo.benchmark.measure import (
     Options,
     Step,
-    TorchLocalResponseNorm,
     begin,
     facts_of,
     rows_of,
@@ -21,6 +20,7 @@ from alexnet_zoo.onnx.benchmark import (
     side_of,
     timings,
 )
+from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
 from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.lrn_forms import with_lrn

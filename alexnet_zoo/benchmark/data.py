@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, timings
 from alexnet_zoo.data import picture
 from alexnet_zoo.data.augment import draw_crops, to_input
 from alexnet_zoo.data.dataset import Prepared
@@ -18,18 +19,17 @@ from alexnet_zoo.data.loader import Prefetch, generator
 from alexnet_zoo.data.prepare import prepare
 from alexnet_zoo.data.sources import is_photograph
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.benchmark import Watch, rows_of, timings
 
 IMAGE, CROP = 256, 224
 
 
-def preparing(photographs: Path, images: int = 2000, repetitions: int = 5, workers: int | None = None) -> list[dict]:
+def preparing(options: Options, images: int = 2000, workers: int | None = None) -> list[dict]:
     """Images/s of `prepare` to checked shards, mean and colour, against decoding and resizing alone, on all cores.
 
     "decode, resize": picture.square, with all its tricks, in as many processes, which throw the result away. "Pillow":
     the same in Pillow's plain words. Both run in processes that were started beforehand; ours start at every turn.
     """
-    with _many(photographs, images) as (folder, files):
+    with _many(options.photographs, images) as (folder, files):
         workers = workers or os.cpu_count() or 1
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
 
@@ -42,14 +42,15 @@ def preparing(photographs: Path, images: int = 2000, repetitions: int = 5, worke
 
             watch = Watch()
             steps = {"ours": ours, "decode, resize": alone(_square), "Pillow": alone(_plain_square)}
-            seconds = timings(steps, repetitions, "cpu")
+            seconds = timings(steps, options.repetitions, "cpu")
     return rows_of(_facts("prepare", images, IMAGE), seconds, images, "cpu", watch)
 
 
-def gathering(photographs: Path, images: int = 512, batch_size: int = 128, repetitions: int = 5) -> list[dict]:
+def gathering(options: Options, images: int = 512) -> list[dict]:
     """uint8 crops/s that one core gathers from a prepared folder in memory; and from its JPEG form, with all cores."""
+    batch_size = options.batch_size or 128
     steps = {}
-    with _many(photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
+    with _many(options.photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
         for encoding in ("npy", "jpeg"):
             dataset = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding).split("train")
             indices = np.random.default_rng(0).integers(0, len(dataset), images)
@@ -62,16 +63,17 @@ def gathering(photographs: Path, images: int = 512, batch_size: int = 128, repet
 
             steps["one core" if encoding == "npy" else "from JPEG"] = step
         watch = Watch()
-        seconds = timings(steps, repetitions, "cpu")
+        seconds = timings(steps, options.repetitions, "cpu")
     return rows_of(_facts("gather", batch_size, CROP), seconds, images, "cpu", watch)
 
 
-def loading(photographs: Path, images: int = 1024, batch_size: int = 128, repetitions: int = 5) -> list[dict]:
+def loading(options: Options, images: int = 1024) -> list[dict]:
     """Ready float batches/s, in images: ours from a prepared folder; timm's create_loader from files, same crops.
 
     "timm 256x256" reads the prepared squares as JPEG files, "timm" the photographs; its workers are kept alive.
     """
-    with _many(photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
+    batch_size = options.batch_size or 128
+    with _many(options.photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
         steps = {}
         for name, encoding in (("ours", "npy"), ("ours, JPEG", "jpeg")):
             prepared = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding)
@@ -84,7 +86,7 @@ def loading(photographs: Path, images: int = 1024, batch_size: int = 128, repeti
         steps["timm 256x256"] = _timm_epoch(squares, batch_size, resize=False)
         steps["timm"] = _timm_epoch(folder / "train", batch_size, resize=True)
         watch = Watch()
-        seconds = timings(steps, repetitions, "cpu")
+        seconds = timings(steps, options.repetitions, "cpu")
         steps.clear()  # which ends timm's workers: their time is not that of others
     return rows_of(_facts("loader", batch_size, CROP), seconds, images // batch_size * batch_size, "cpu", watch)
 
@@ -94,8 +96,10 @@ def _facts(name: str, batch_size: int, img_size: int) -> dict:
 
 
 @contextmanager
-def _many(photographs: Path, images: int):
+def _many(photographs: Path | None, images: int):
     """(folder, files): train/ with links to so many of the photographs, which come round again, and val/ with two."""
+    if photographs is None:
+        raise UserError("this benchmark reads photographs: name a folder of them with --data", exit_code=2)
     paths = sorted(path for path in photographs.rglob("*") if is_photograph(path.name))
     if not paths:
         raise UserError(f"{photographs}: holds no photographs; name a folder of them")

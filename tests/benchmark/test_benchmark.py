@@ -6,20 +6,12 @@ import timm
 import torch
 from torch import nn
 
+from alexnet_zoo.benchmark.inference import evaluation, inference, multiply_adds
+from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, table, timings, write
+from alexnet_zoo.benchmark.training import TorchLocalResponseNorm, training
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
-from alexnet_zoo.onnx.benchmark import (
-    Options,
-    TorchLocalResponseNorm,
-    Watch,
-    rows_of,
-    table,
-    timings,
-    training,
-    with_lrn,
-    write,
-)
-from alexnet_zoo.onnx.inference import evaluation, inference, multiply_adds
+from alexnet_zoo.onnx.lrn_forms import with_lrn
 
 
 def test_the_peer_computes_the_same():

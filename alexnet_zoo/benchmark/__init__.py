@@ -1,0 +1,17 @@
+"""Speed, as ratios between candidates measured in one run: what `alexzoo benchmark` knows, by name."""
+
+from alexnet_zoo.benchmark.columns import columns
+from alexnet_zoo.benchmark.data import gathering, loading, preparing
+from alexnet_zoo.benchmark.inference import evaluation, inference
+from alexnet_zoo.benchmark.training import lrn, training
+
+BENCHMARKS = {  # each takes measure.Options and returns rows for measure.table
+    "inference": inference,
+    "evaluation": evaluation,
+    "training": training,
+    "lrn": lrn,
+    "columns": columns,
+    "prepare": preparing,
+    "gather": gathering,
+    "loader": loading,
+}
