@@ -14,22 +14,23 @@ from alexnet_zoo.train.launch import joined, launch
 from alexnet_zoo.train.optim import PaperSGD, parameter_groups
 from alexnet_zoo.train.recipe import Recipe
 
-PEERS = {  # who: network, processes
-    "two columns, two processes": ("alexnet_krizhevsky", 2),
-    "two columns, one process": ("alexnet_krizhevsky", 1),
-    "one-GPU net, one process": ("alexnet_krizhevsky_1gpu", 1),
+PEERS = {  # who: network, processes, cores of each. A core stands for a GPU of the paper's.
+    "two columns, two devices": ("alexnet_krizhevsky", 2, 1),
+    "two columns, one process": ("alexnet_krizhevsky", 1, 2),
+    "one-GPU net, one device": ("alexnet_krizhevsky_1gpu", 1, 1),
 }
 STEPS = 4  # a turn, of which the first warms up
 
 
 def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Training images/s on the same cores: every turn starts new processes, with a thread for each core in all."""
+    """Training images/s of each, on as many threads as PEERS says; every turn starts new processes."""
     watch, batch_size = Watch(), options.batch_size or 64
     seconds = {peer: [] for peer in PEERS}
     with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
         for _ in range(options.repetitions):
-            for peer, (model, processes) in PEERS.items():
-                seconds[peer].append(one_turn(Recipe(name=model, model=model, batch_size=batch_size), processes))
+            for peer, (model, processes, threads) in PEERS.items():
+                recipe = Recipe(name=model, model=model, batch_size=batch_size)
+                seconds[peer].append(one_turn(recipe, processes, threads))
                 progress.update(1, last=f"{peer} {seconds[peer][-1]:.3f} s")
     with torch.device("meta"):
         network = create_model(Recipe(name="columns"))
@@ -37,17 +38,18 @@ def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is fr
     return rows_of(facts, seconds, batch_size, "cpu", watch)
 
 
-def one_turn(recipe: Recipe, processes: int) -> float:
+def one_turn(recipe: Recipe, processes: int, threads: int) -> float:
     """Median seconds of a step of the slowest process."""
     with tempfile.TemporaryDirectory() as folder:
-        launch(processes, steps_of, recipe, folder)
+        launch(processes, steps_of, recipe, threads, folder)
         times = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     return max(sorted(own)[len(own) // 2] for own in times)
 
 
-def steps_of(recipe: Recipe, folder: str) -> None:
+def steps_of(recipe: Recipe, threads: int, folder: str) -> None:
     """One of the processes: writes the seconds of its steps."""
     with joined(recipe, None) as layout:
+        torch.set_num_threads(threads)
         times = train_steps(recipe, layout)
         (Path(folder) / f"{layout.column}.json").write_text(json.dumps(times))
 

@@ -181,14 +181,14 @@ def table(rows: list[dict]) -> str:
     """The rows for a reader; `times` is how many times as fast as each peer the first one is."""
     with_peak = any("peak_share" in row for row in rows)
     lines = [
-        f"{'':16} {'':22} {'images/s':>10} {'(min to max)':>18} {'times':>7} {'(min to max)':>16}"
+        f"{'':16} {'':25} {'images/s':>10} {'(min to max)':>18} {'times':>7} {'(min to max)':>16}"
         + f" {'GMACs':>7} {'of peak':>8}" * with_peak
     ]
     for row in rows:
         speeds = f"({row['samples_per_sec_min']:.1f} to {row['samples_per_sec_max']:.1f})"
         ratios = f"({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
         line = (
-            f"{row['model'].removeprefix('alexnet_'):16} {row['peer']:22} {row['samples_per_sec']:10.1f} {speeds:>18}"
+            f"{row['model'].removeprefix('alexnet_'):16} {row['peer']:25} {row['samples_per_sec']:10.1f} {speeds:>18}"
         )
         line += f" {row['ratio']:7.2f} {ratios:>16}"
         if "peak_share" in row:
