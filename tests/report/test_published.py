@@ -1,0 +1,26 @@
+"""What is committed is what its results give."""
+
+from pathlib import Path
+
+import pytest
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.report import check
+
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
+
+
+def test_every_published_table_is_what_its_results_give():
+    assert check(PUBLISHED)
+
+
+def test_a_changed_figure_is_found(tmp_path):
+    for path in PUBLISHED.rglob("*"):
+        if path.is_file():
+            copy = tmp_path / path.relative_to(PUBLISHED)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            copy.write_bytes(path.read_bytes())
+    runs = tmp_path / "runs.csv"
+    runs.write_text(runs.read_text().replace("3.85", "2.85"))
+    with pytest.raises(UserError, match="runs.csv"):
+        check(tmp_path)
