@@ -153,7 +153,8 @@ def dry_run(name: str | None, data: Path | None, gpus: int, overrides: list[str]
     recipe = load_recipe(name or "digits", overrides)
     prepared = find_data(recipe, data, Path())
     images = len(prepared.split(recipe.train_split))
-    cost = estimate(recipe, images, len(prepared.classes)) if not recipe.members else None
+    replicas, columns = launch.divide(gpus, launch.columns_of(recipe))
+    cost = None if recipe.members else estimate(recipe, images, len(prepared.classes), replicas, columns)
     lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True)), f"# {launch.describe(recipe, gpus)}"]
     lines.append(
         f"# {images:,} training images from {prepared.folder}, {folder_bytes(prepared.folder) / 1e9:.2f} GB on disk"
@@ -164,7 +165,7 @@ def dry_run(name: str | None, data: Path | None, gpus: int, overrides: list[str]
         f"# {cost['steps']:,} steps of {cost['step_seconds']:.2f} s in one process here: {cost['hours']:.1f} hours"
     )
     memory, checkpoint = cost["memory_bytes"] / 2**30, cost["checkpoint_bytes"] / 2**30
-    lines.append(f"# {memory:.2f} GiB of memory in one process; {checkpoint:.2f} GiB on disk for a checkpoint")
+    lines.append(f"# {memory:.2f} GiB of memory a device; {checkpoint:.2f} GiB on disk for a checkpoint")
     return "\n".join(lines)
 
 

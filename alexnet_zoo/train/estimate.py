@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet_zoo.models.count import layers_of, total
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.optim import PaperSGD, parameter_groups
@@ -15,10 +16,13 @@ from alexnet_zoo.train.recipe import Recipe
 TIMED_STEPS = 3  # after one that warms up
 
 
-def estimate(recipe: Recipe, images: int, num_classes: int) -> dict[str, float]:
-    """Steps, seconds and bytes of a run in one process, which trains a few steps on noise to find out.
+def estimate(
+    recipe: Recipe, images: int, num_classes: int, replicas: int = 1, columns_apart: int = 1
+) -> dict[str, float]:
+    """Steps, seconds and bytes of a run; trains a few steps on noise, in one process, to find out.
 
-    memory_bytes counts weights, gradients, velocities and what the forward pass keeps for the backward pass.
+    memory_bytes is that of a device: weights, gradients, velocities, and what a forward pass keeps for the backward
+    pass; measured, or counted (models/count.py) where a device holds one of several columns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     model = columns.build(recipe.model_copy(update={"start_from": ""}), num_classes, Layout(device=device))
@@ -27,7 +31,13 @@ def estimate(recipe: Recipe, images: int, num_classes: int) -> dict[str, float]:
     labels = torch.randint(num_classes, (recipe.batch_size,), device=device)
     kept = kept_for_backward(model, pixels, labels)
     seconds = [timed_step(model, optimizer, pixels, labels) for _ in range(1 + TIMED_STEPS)]
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = whole = sum(p.numel() * p.element_size() for p in model.parameters())
+    if columns_apart > 1:
+        share = {"num_classes": num_classes, **recipe.model_args}
+        cost = total(layers_of(recipe.model, recipe.batch_size // replicas, per_device=True, **share))
+        weights, kept = 4 * cost.parameters, cost.kept
+    else:
+        kept //= replicas
     steps = round(recipe.epochs * (images // recipe.batch_size))
     step_seconds = statistics.median(seconds[1:])
     return {
@@ -35,7 +45,7 @@ def estimate(recipe: Recipe, images: int, num_classes: int) -> dict[str, float]:
         "step_seconds": step_seconds,
         "hours": steps * step_seconds / 3600,
         "memory_bytes": 3 * weights + kept,
-        "checkpoint_bytes": 2 * weights,
+        "checkpoint_bytes": 2 * whole,
     }
 
 
@@ -52,9 +62,9 @@ def kept_for_backward(model: nn.Module, pixels: Tensor, labels: Tensor) -> int:
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = F.cross_entropy(model(pixels), labels)
-    total = sum(kept.values())
+    kept_bytes = sum(kept.values())
     del loss
-    return total
+    return kept_bytes
 
 
 def timed_step(model: nn.Module, optimizer: PaperSGD, pixels: Tensor, labels: Tensor) -> float:
