@@ -56,7 +56,7 @@ def reproduce(
 ) -> list[dict]:
     """Photographs -> prepared images -> weights -> ONNX -> errors -> tables, in one run's folder.
 
-    Returns the run's rows of results.csv: ten crops, centre crop.
+    Returns the run's rows of results.csv: ten crops, centre crop, or what the recipe's views say.
     """
     recipe, run = choose_run(name, out, resume, overrides)
     say(f"recipe {recipe.name}: {launch.describe(recipe, gpus, columns)}; run folder {run}")
@@ -109,7 +109,7 @@ def told_how_to_go_on(run: Path) -> Iterator[None]:
 def measure(recipe: Recipe, prepared: Prepared, run: Path, files: list[Path]) -> list[dict]:
     """The errors of a run's networks, averaged where there are several: into results.csv, the report, on the screen."""
     split = prepared.split(recipe.test_split)
-    rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in (10, 1)]
+    rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in recipe.views]
     (run / "results.csv").unlink(missing_ok=True)
     onnx_evaluate.append_results(run / "results.csv", rows)
     write_report([run], run / "report")

@@ -1,6 +1,8 @@
 """The report's line and bar charts, at the width of one printed column, readable without colour."""
 
 import io
+import math
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,6 +28,7 @@ STYLE = {
 }
 # Okabe and Ito's colours, which differ in lightness too; dashes and markers say the same without any colour.
 BLACK, BLUE, ORANGE, GREY = "#000000", "#0072B2", "#E69F00", "#888888"
+SERIES = (BLACK, BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
 styled = mpl.rc_context(STYLE)  # decorates whatever draws: matplotlib reads its style as it makes each piece of text
@@ -113,34 +116,79 @@ def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
 
 
 @styled
-def figure1(runs: Sequence[tuple[str, Run]]) -> Figure | None:
+def figure1(runs: Sequence[tuple[str, Run]], published: float) -> Figure | None:
     """Figure 1: training error by epoch of networks that differ in their activation, until 25% and beyond.
 
-    Args: runs, (label, run), the fastest first; None where any of them has no training errors.
+    Args: runs, (label, run), those of the faster label first, each label's in the order of their seeds; published, the
+    paper's ratio. None where any of them has no training errors.
     """
     if not runs or not all(run.column("train_top1") for _, run in runs):
         return None
-    figure, axes = new_axes(2.2)
-    dashes = ["-", "--", "-.", ":"]
-    for number, (label, run) in enumerate(runs):
-        error = [100 - correct for correct in run.column("train_top1")]
-        colour = (BLACK, BLUE, ORANGE, GREY)[number % 4]
-        axes.plot(range(1, len(error) + 1), error, dashes[number % 4], color=colour, label=label)
-        reached = run.epochs_to_train_error(25.0)
-        if reached:
-            axes.plot([reached], [error[reached - 1]], "o", ms=4, color=colour)
+    labels = list(dict.fromkeys(label for label, _ in runs))
+    figure, axes = new_axes(2.4)
+    for number, label in enumerate(labels):
+        look = dict(ls=["-", "--", "-.", ":"][number % 4], color=(BLACK, BLUE, ORANGE, GREY)[number % 4])
+        for run in [run for own, run in runs if own == label]:
+            error = [100 - correct for correct in run.column("train_top1")]
+            axes.plot(range(1, len(error) + 1), error, label=label, lw=1.0, **look)
+            label = "_"  # matplotlib's for no entry in the legend
+            reached = run.epochs_to_train_error(25.0)
+            if reached:
+                axes.plot([reached], [error[reached - 1]], "o", ms=3, color=look["color"])
     axes.axhline(25, color=GREY, lw=0.7, ls=":")
-    axes.set(xlabel="epochs", ylabel="training error, %", ylim=(0, None), title=_ratio(runs))
+    axes.set(xlabel="epochs", ylabel="training error, %", ylim=(0, None), title=_ratio(labels, runs, published))
     axes.legend(frameon=False)
     return figure
 
 
-def _ratio(runs: Sequence[tuple[str, Run]]) -> str:
-    """What the first and the last run say about the time to 25%."""
-    (fast, first), (slow, last) = runs[0], runs[-1]
-    a, b = first.epochs_to_train_error(25.0), last.epochs_to_train_error(25.0)
-    if a and b:
-        return f"to 25%: {fast} {a}, {slow} {b} epochs (×{b / a:.1f})"
-    if a:
-        return f"to 25%: {fast} {a} epochs, {slow} over {len(last.curve)} (over ×{len(last.curve) / a:.1f})"
-    return "25% not reached"
+def _ratio(labels: list[str], runs: Sequence[tuple[str, Run]], published: float) -> str:
+    """What the first and the last label's runs say about the time to 25%; ratios are of runs in the order given."""
+    fast, slow = ([run for label, run in runs if label == own] for own in (labels[0], labels[-1]))
+    reached = [[run.epochs_to_train_error(25.0) for run in own] for own in (fast, slow)]
+    if None in reached[0]:
+        return "25% not reached"
+    counts = [_extent([n or len(run.curve) for n, run in zip(*pair)]) for pair in zip(reached, (fast, slow))]
+    over = "over " if None in reached[1] else ""
+    ratios = sorted((b or len(run.curve)) / a for a, b, run in zip(*reached, slow, strict=False))
+    ratio = f"×{statistics.median(ratios):.1f}"
+    spread = f", {ratios[0]:.1f} to {ratios[-1]:.1f} in {len(ratios)} runs" if len(ratios) > 1 else ""
+    first = f"to 25%: {labels[0]} {counts[0]}, {labels[-1]} {over}{counts[1]} epochs"
+    return f"{first}\n{over}{ratio}{spread}; published ×{published:g}"
+
+
+def _extent(values: Sequence[float]) -> str:
+    low, high = min(values), max(values)
+    return f"{low}" if low == high else f"{low} to {high}"
+
+
+@styled
+def starts(runs: Sequence[Run]) -> Figure:
+    """Loss by step of runs that were watched from their first step on, and the share of silent units of each layer."""
+    figure = new_figure(2.4 + 1.3 * len(runs), 2 * COLUMN_WIDTH)
+    grid = figure.add_gridspec(len(runs) + 1, 2, height_ratios=[2.2] + [1.3] * len(runs))
+    loss = figure.add_subplot(grid[0, :])
+    for number, run in enumerate(runs):
+        steps = [(row["step"], row["loss"]) for row in run.lines("metrics")]
+        look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number % 4])
+        loss.plot(*zip(*steps), label=run.name, lw=1.0, **look)
+    classes = max(len(run.data.get("classes", [])) for run in runs)
+    if classes:
+        loss.axhline(math.log(classes), color=GREY, lw=0.7, ls=":")
+    loss.set(xlabel="step", ylabel="training loss", ylim=(0, 3))
+    loss.legend(frameon=False, ncols=2)
+    for number, run in enumerate(runs, start=1):
+        rows = [row for row in run.lines("layers") if row["column"] == 0]
+        gradients, silent = figure.add_subplot(grid[number, 0]), figure.add_subplot(grid[number, 1])
+        for axes, what in ((gradients, "gradient_norm"), (silent, "silent")):
+            for index, layer in enumerate(rows[0][what]):
+                values = [row[what][layer] * (100 if what == "silent" else 1) for row in rows]
+                look = dict(color=SERIES[index % len(SERIES)], ls=["-", "--"][index // len(SERIES)])
+                axes.plot([row["step"] for row in rows], values, label=layer, lw=0.9, **look)
+        gradients.set(yscale="log", title=f"{run.name}: gradient norm")
+        silent.set(ylim=(-2, 102), title=f"{run.name}: silent units, %")
+        for axes in (gradients, silent):
+            if number == 1:
+                axes.legend(frameon=False, ncols=2, fontsize=5.5)
+            if number == len(runs):
+                axes.set_xlabel("step")
+    return figure

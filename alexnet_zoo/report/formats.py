@@ -206,6 +206,4 @@ def to_html(table: Table) -> Markup:
         rows.append(Markup("<tr>{}</tr>\n").format(Markup("").join(cells)))
     return Markup(
         '<table>\n<caption class="hidden">{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
-    ).format(
-        table.title, Markup("").join(heads), Markup("").join(rows)
-    )
+    ).format(table.title, Markup("").join(heads), Markup("").join(rows))

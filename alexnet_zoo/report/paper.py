@@ -76,9 +76,7 @@ class Claim(Strict):
     id: str
     claim: str
     section: str
-    kind: Literal[
-        "error", "epochs_to_25", "epochs_to_best", "train_error", "time", "data_wait", "colour", "picture"
-    ]
+    kind: Literal["error", "epochs_to_25", "epochs_to_best", "train_error", "time", "data_wait", "colour", "picture"]
     unit: Literal["points", "ratio", "share", "picture"]
     published: Effect | None = None
     rows: list[str] = []  # published as two rows of [[row]], first - second, instead

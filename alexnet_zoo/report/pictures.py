@@ -11,7 +11,7 @@ from alexnet_zoo.data.dataset import open_prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report import retrieval
 from alexnet_zoo.report.diagram import figure2, layers_of, network_of
-from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, to_bytes
+from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.paper import Paper
 from alexnet_zoo.report.results import Results, Run
@@ -47,7 +47,7 @@ def draw(paper: Paper, results: Results, predictions: bool = False) -> list[Pict
     Args: predictions, whether to draw Figure 4, for which each run's network looks at some 2,000 images.
     What cannot be drawn (data moved away, weights damaged) is named in results.problems.
     """
-    pictures = [_challenge(paper, results), *_figure1(paper, results)]
+    pictures = [_challenge(paper, results), *_figure1(paper, results), *_starts(results)]
     kinds = [_curves, _figure3, *([_figure4] if predictions else [])]
     tasks = [(_figure2, run) for run in _one_for_each_network(results.runs[:DRAWN])]
     for draw_run, run in [*tasks, *itertools.product(kinds, results.runs[:DRAWN])]:
@@ -69,15 +69,30 @@ def _challenge(paper: Paper, results: Results) -> Picture:
 
 
 def _figure1(paper: Paper, results: Results) -> Iterator[Picture]:
-    pair = next(claim for claim in paper.claim if claim.id == "relu").pairs[0]
+    claim = next(claim for claim in paper.claim if claim.id == "relu")
+    pair = claim.pairs[0]
     names = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}
-    runs = [(names[name], run) for name in reversed(pair) for run in results.runs if run.recipe_name == name]
-    figure = figure1(runs) if {run.recipe_name for _, run in runs} == set(pair) else None
+    by_seed = sorted(results.runs, key=lambda run: run.recipe.get("seed", 0))
+    runs = [(names[name], run) for name in reversed(pair) for run in by_seed if run.recipe_name == name]
+    figure = figure1(runs, claim.published.ratio) if {run.recipe_name for _, run in runs} == set(pair) else None
     if figure:
-        data = sorted({run.recipe.get("data", "") for _, run in runs})
-        caption = f"Training error by epoch; data as the recipe names it: {', '.join(data)}."
+        data = sorted({result.identity or result.dataset for _, run in runs for result in run.results})
+        rates = ", ".join(sorted({f"{label} {run.recipe.get('lr', 0):g}" for label, run in runs}))
+        caption = f"Training error by epoch. Data: {'; '.join(data) or 'not recorded'}. Rates: {rates}."
         alt = f"Training error of {' and '.join(label for label, _ in runs)}, {figure.axes[0].get_title()}."
         yield _drawn(figure, "figure1", "Figure 1: ReLU against tanh", caption, alt)
+
+
+def _starts(results: Results) -> Iterator[Picture]:
+    runs = [run for run in results.runs if run.lines("layers")][:DRAWN]
+    if not runs:
+        return
+    caption = (
+        "Training loss of a batch by step, the dotted line at guessing. Below, for each run, the norm of each layer's "
+        "gradient, and the share of its units that were above zero for no image of the batch (column 0)."
+    )
+    last = "; ".join(f"{run.name} {run.lines('metrics')[-1]['loss']:.2f}" for run in runs)
+    yield _drawn(starts(runs), "starts", "How training starts", caption, f"The last batch's loss: {last}.")
 
 
 def _one_for_each_network(runs: list[Run]) -> list[Run | None]:

@@ -98,6 +98,13 @@ class Run:
         path = self.folder / "model.safetensors"
         return path if path.is_file() else None
 
+    def lines(self, name: str) -> list[dict]:
+        """The lines of NAME.jsonl, a step each: "metrics", or "layers" of a run that was watched; or none."""
+        path = self.folder / f"{name}.jsonl"
+        if not path.is_file():
+            return []
+        return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
     def column(self, name: str) -> list[float]:
         """One column of the curve, an entry an epoch; empty where summary.csv has no such column."""
         values = [epoch.get(name, math.nan) for epoch in self.curve]

@@ -201,7 +201,7 @@ def split(whole: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
 def merge(part: dict[str, Tensor], layout: Layout) -> dict[str, Tensor] | None:
     """The canonical tensors on the CPU of column 0; None in the other columns. Raises where the columns disagree."""
     if layout.columns == 1:
-        return {name: tensor.detach().cpu() for name, tensor in part.items()}
+        return {name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}
     whole = {}
     for name, tensor in part.items():
         shares = [torch.empty_like(tensor) for _ in range(layout.columns)] if layout.column == 0 else None

@@ -25,10 +25,12 @@ from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_zoo.train.columns import Layout, hang_seconds
+from alexnet_zoo.train.memory import keep_memory
 from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
 from alexnet_zoo.train.profile import StepTimes, gather_records, profile_table
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.run import append_metrics, append_summary, forget_after
+from alexnet_zoo.train.watch import Watch
 
 ORDER, CROPS, DROPOUT = range(3)  # what is drawn from (seed, purpose, epoch, step)
 STEPS_A_LINE = 10  # of metrics.jsonl
@@ -47,6 +49,7 @@ class Done:
     images: int = 0
     loss: float = 0.0
     wrong: float = 0.0
+    enough: bool = False  # the training error is as low as the recipe asks for
 
 
 class Training:
@@ -60,6 +63,9 @@ class Training:
         self.total_steps = round(recipe.epochs * self.steps)
         self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
         self.model = columns.build(recipe, len(prepared.classes), layout).to(self.dtype)
+        if recipe.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.watch = Watch(self.model, layout, run, recipe.watch_every) if recipe.watch_every else None
         self.optimizer = PaperSGD(parameter_groups(self.model, recipe), recipe.lr, recipe.momentum)
         self.schedule = Schedule(recipe, self.steps)
         self.lr = recipe.lr  # of the last step
@@ -84,19 +90,26 @@ class Training:
         recipe, layout = self.recipe, self.layout
         watch_for_hanging()
         torch.manual_seed(seed_of(recipe.seed, DROPOUT, self.step, layout.column, layout.replica))
+        if self.watch:
+            self.watch.begin(self.step)
         inputs, labels = self.to_device(batch, noisy=self.schedule.colour(self.step / self.steps) == "as_run")
-        with torch.autocast(layout.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-            logits = self.model(inputs)
+        logits = self.logits_of(inputs)
         loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
         loss.backward()
         with self.times.measured("replicas"):
             columns.sum_gradients(self.model, layout)
+        if self.watch:
+            self.watch.end(self.step)
         with self.times.measured("optimiser"):
             self.lr = self.schedule.apply(self.optimizer, self.step / self.steps)
             self.optimizer.step()
             self.optimizer.zero_grad()
         wrong = (logits.detach().argmax(1) != labels).sum()
         return self.agree(loss.detach() * recipe.batch_size, wrong)
+
+    def logits_of(self, inputs: Tensor) -> Tensor:
+        with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            return self.model(inputs)
 
     def to_device(self, batch: Batch, noisy: bool = False) -> tuple[Tensor, Tensor]:
         """The network's input and the labels; as run, the image was divided by a constant after its colour noise."""
@@ -105,6 +118,8 @@ class Training:
         pixels = batch.pixels.to(device, non_blocking=True)
         out = None if self.inputs is None else self.inputs[: len(pixels)]
         inputs = to_input(pixels, batch.crops.to(device), self.mean, scale, out)
+        if self.recipe.channels_last:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
         return inputs.to(self.dtype), batch.labels.to(device, non_blocking=True)
 
     def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
@@ -186,7 +201,11 @@ class Training:
     def end_epoch(self) -> None:
         """Validation, its consequence for the rate, the epoch's line, a checkpoint."""
         done = self.done
-        eval_loss, eval_top1, eval_top5 = self.validate()
+        train_err = 100 * done.wrong / done.images
+        enough = train_err <= self.recipe.stop_at_train_err
+        last = enough or self.total_steps <= self.step
+        evaluated = last or (done.epoch + 1) % self.recipe.eval_every == 0
+        eval_loss, eval_top1, eval_top5 = self.validate() if evaluated else ("", "", "")
         row = {
             "epoch": done.epoch + 1,
             "train_loss": done.loss / done.images,
@@ -194,16 +213,17 @@ class Training:
             "eval_top1": eval_top1,
             "eval_top5": eval_top5,
             "lr": self.lr,
-            "train_top1": 100 - 100 * done.wrong / done.images,
+            "train_top1": 100 - train_err,
             "images_per_s": round(self.images_per_s, 1),
             "data_wait": round(self.data_wait, 4),
         }
         if self.layout.first:
             append_summary(self.run, row)
-        if self.layout.replica == 0 and 100 - eval_top1 < self.schedule.best_err:
-            self.save_weights("best.safetensors")
-        self.schedule.end_epoch(done.epoch + 1, 100 - eval_top1)
-        self.done = Done(epoch=done.epoch + 1)
+        if evaluated:
+            if self.layout.replica == 0 and 100 - eval_top1 < self.schedule.best_err:
+                self.save_weights("best.safetensors")
+            self.schedule.end_epoch(done.epoch + 1, 100 - eval_top1)
+        self.done = Done(epoch=done.epoch + 1, enough=enough)
         self.save()
 
     @torch.no_grad()
@@ -218,7 +238,7 @@ class Training:
         self.model.eval()
         for batch in Prefetch(split, recipe.crop_size, plan):
             inputs, labels = self.to_device(batch)
-            logits = self.model(inputs)
+            logits = self.logits_of(inputs).to(self.dtype)
             five = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
             sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), five[:, 0].sum(), five.any(1).sum()])
         self.model.train()
@@ -232,7 +252,7 @@ class Training:
     def fit(self) -> None:
         images, done = self.total_steps * self.recipe.batch_size, self.step * self.recipe.batch_size
         with progress_of(self.layout, images, f"training {self.recipe.name}", done) as progress:
-            while self.step < self.total_steps or self.done.step:
+            while (self.step < self.total_steps and not self.done.enough) or self.done.step:
                 self.train_epoch(progress)
                 self.end_epoch()
         faulthandler.cancel_dump_traceback_later()
@@ -295,6 +315,8 @@ def train(
     SIGINT and SIGTERM end it after the step under way with a checkpoint and Interrupted (exit code 130).
     """
     run.mkdir(parents=True, exist_ok=True)
+    if layout.device.type == "cpu":
+        keep_memory()
     training = Training(recipe, prepared, run, layout)
     if resume:
         training.resume()

@@ -55,6 +55,9 @@ class Recipe(BaseModel):
     eval_split: str = "val"  # steers the rate
     test_split: str = "val"  # what the exported network is measured on
 
+    eval_every: int = Field(1, gt=0)  # epochs; after the last in any case
+    views: list[Literal[1, 10]] = [10, 1]  # crops of a test image: ten (section 4.1), or the centre alone
+
     model: str = "alexnet_krizhevsky"  # timm's name
     model_args: dict[str, Any] = {}  # keyword arguments of the model
     start_from: str = ""  # a run's folder, a .safetensors file or a recipe's name, whose weights to start from
@@ -72,6 +75,7 @@ class Recipe(BaseModel):
     epochs: float = Field(90, ge=0)
     batch_size: int = Field(128, gt=0)  # over all devices
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
+    channels_last: bool = False  # how maps lie in memory: faster for small networks on a CPU
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)
     decay_biases: bool = True
@@ -84,10 +88,14 @@ class Recipe(BaseModel):
     patience: int = Field(5, gt=0)  # plateau: epochs without a lower validation error before a drop
     drop_epochs: list[float] = []  # fixed: after which of them the rates drop
     changes: list[Change] = []
+    stop_at_train_err: float = Field(
+        0.0, ge=0, le=100
+    )  # ends after an epoch whose training error, in percent, is no higher
 
     seed: int = Field(0, ge=0)
     checkpoint_minutes: float = Field(10.0, ge=0)  # besides one at the end of each epoch
     keep_checkpoints: int = Field(2, gt=0)
+    watch_every: int = Field(0, ge=0)  # steps; layers.jsonl then says what every layer does (watch.py); 0: never
 
 
 def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:

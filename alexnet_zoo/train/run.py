@@ -137,10 +137,11 @@ def append_summary(run: Path, row: dict) -> None:
 
 def forget_after(run: Path, epoch: int, step: int) -> None:
     """Drops what was recorded after a checkpoint (epochs done, steps done in all): resumed work records it again."""
-    metrics, summary = run / "metrics.jsonl", run / "summary.csv"
-    if metrics.exists():
-        lines = [line for line in metrics.read_text().splitlines() if line.endswith("}")]
-        metrics.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
+    summary = run / "summary.csv"
+    for record in (run / "metrics.jsonl", run / "layers.jsonl"):
+        if record.exists():
+            lines = [line for line in record.read_text().splitlines() if line.endswith("}")]
+            record.write_text("".join(line + "\n" for line in lines if json.loads(line)["step"] <= step))
     if summary.exists():
         header, *rows = summary.read_text().splitlines(keepends=True) or [""]
         summary.write_text(header + "".join(row for row in rows if int(row.partition(",")[0]) <= epoch))

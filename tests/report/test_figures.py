@@ -1,4 +1,5 @@
 import io
+import json
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from safetensors.numpy import save_file
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.diagram import figure2, layers_of
-from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, save, to_bytes
+from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, save, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.results import Run, read_sources
@@ -44,13 +45,41 @@ def test_learning_curves_without_errors(tmp_path):
     assert learning_curves(run_with(tmp_path, train_loss=[1.0])) is None
 
 
+def title_of(*runs) -> str:
+    return figure1(runs, published=6.0).axes[0].get_title()
+
+
 def test_figure1_says_the_ratio(tmp_path):
     relu = run_with(tmp_path, train_top1=[50, 80, 90])
     tanh = run_with(tmp_path, train_top1=[20, 30, 40, 50, 60, 75])
-    assert "ReLU 2, tanh 6 epochs (×3.0)" in figure1([("ReLU", relu), ("tanh", tanh)]).axes[0].get_title()
+    assert "ReLU 2, tanh 6 epochs\n×3.0; published ×6" in title_of(("ReLU", relu), ("tanh", tanh))
     short = run_with(tmp_path, train_top1=[20, 30, 40, 50])
-    assert "over ×2.0" in figure1([("ReLU", relu), ("tanh", short)]).axes[0].get_title()
-    assert figure1([("ReLU", relu), ("tanh", run_with(tmp_path, eval_top1=[1]))]) is None
+    assert "tanh over 4 epochs\nover ×2.0" in title_of(("ReLU", relu), ("tanh", short))
+    assert figure1([("ReLU", relu), ("tanh", run_with(tmp_path, eval_top1=[1]))], 6.0) is None
+
+
+def test_figure1_says_the_spread_over_seeds(tmp_path):
+    relu = [run_with(tmp_path, train_top1=errors) for errors in ([80], [50, 80], [50, 80])]
+    tanh = [run_with(tmp_path, train_top1=[50] * n + [75]) for n in (3, 5, 3)]
+    runs = [("ReLU", run) for run in relu] + [("tanh", run) for run in tanh]
+    assert title_of(*runs) == ("to 25%: ReLU 1 to 2, tanh 4 to 6 epochs\n×3.0, 2.0 to 4.0 in 3 runs; published ×6")
+    figure = figure1(runs, 6.0)
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["ReLU", "tanh"]
+
+
+def test_starts_shows_each_watched_run(tmp_path):
+    steps = [dict(step=n, loss=2.3 + n / 100) for n in (1, 11, 21)]
+    look = [
+        dict(step=row["step"], column=0, gradient_norm={"conv1": 0.1, "fc8": 1}, silent={"relu1": 1}) for row in steps
+    ]
+    for name, rows in (("metrics", steps), ("layers", look)):
+        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3')
+    figure = starts([run_with(tmp_path, train_top1=[10])])
+    loss, gradients, silent = figure.axes
+    assert list(loss.lines[0].get_ydata()) == pytest.approx([2.31, 2.41, 2.51])
+    assert [line.get_label() for line in gradients.lines] == ["conv1", "fc8"]
+    assert list(silent.lines[0].get_ydata()) == [100, 100, 100]
+    assert drawn_width(figure)[1] > 0.005
 
 
 def test_challenge_chart_shows_only_verified_measurements(tmp_path, made):

@@ -1,3 +1,4 @@
+import csv
 import json
 import math
 import os
@@ -66,6 +67,43 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(tmp_path, digits, sm
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(parts)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert recorded(parts) == recorded(tmp_path / "whole")
+
+
+def test_stops_once_the_training_error_is_low_enough_and_does_not_go_on(tmp_path, digits, small_recipe):
+    recipe = small_recipe("epochs=30", "model_args.init_std=he", "lr=0.004", "stop_at_train_err=60", "eval_every=100")
+    train(recipe, digits, tmp_path, Layout())
+    rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
+    errors = [100 - float(row["train_top1"]) for row in rows]
+    assert errors[-1] <= 60 < min(errors[:-1]) and len(rows) < 30
+    assert [bool(row["eval_top1"]) for row in rows] == [False] * (len(rows) - 1) + [True]
+    before = weights_of(tmp_path)
+    train(recipe, digits, tmp_path, Layout(), resume=True)
+    assert all(torch.equal(before[name], w) for name, w in weights_of(tmp_path).items())
+
+
+def test_channels_last_is_the_same_computation(tmp_path, digits, small_recipe):
+    for layout in ("true", "false"):
+        recipe = small_recipe("precision=float64", "epochs=0.2", f"channels_last={layout}")
+        train(recipe, digits, tmp_path / layout, Layout())
+    first, second = weights_of(tmp_path / "true"), weights_of(tmp_path / "false")
+    assert all(torch.allclose(first[name], second[name], rtol=1e-6) for name in first)
+
+
+def test_watch_finds_gradients_and_silent_units(tmp_path, digits, small_recipe):
+    """A layer whose biases hold it below zero is silent, and nothing before it has a gradient."""
+    recipe = small_recipe("watch_every=2", "epochs=0.3", "decay_biases=false")
+    training = Training(recipe, digits, tmp_path, Layout())
+    with torch.no_grad():
+        training.model.fc6.bias.fill_(-1e6)
+        training.model.fc7.bias[:100].fill_(-1e6)
+    training.fit()
+    rows = [json.loads(line) for line in (tmp_path / "layers.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 3, 5, 7]
+    for row in rows:
+        assert row["silent"]["relu6"] == 1 and row["silent"]["relu7"] >= 100 / 512
+        assert row["gradient_norm"]["conv1"] == row["gradient_norm"]["fc6"] == 0 < row["gradient_norm"]["fc8"]
+    weights = weights_of(tmp_path)
+    assert rows[0]["weight_norm"]["conv1"] == pytest.approx(float(weights["conv1.weight"].norm()), rel=1e-3)
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, digits, small_recipe):
