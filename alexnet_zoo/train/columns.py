@@ -1,8 +1,8 @@
 """The paper's two columns on two devices (section 3.2), and replicas of the pair for data parallelism.
 
 The network knows nothing of this. A process builds the same class with one column of it (local_columns=1) and gets,
-in place of the network's `exchange_*` layers, an Exchange that fetches the other column's maps. Everything else,
-LRN included, is per column already.
+in place of the layers behind its `exchange_*`, the same layers as a Meeting, which fetches the other column's maps.
+Everything else, LRN included, is per column already.
 
 Weights, velocities and checkpoints have one canonical form, that of the network in one process: a column's share of
 a parameter is its slice along the first axis (the kernels that the column owns), and fc8, which reads both columns,
@@ -10,9 +10,6 @@ is held whole by each.
 """
 
 import os
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -25,6 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
+from alexnet_zoo.train.exchange import Meeting
 from alexnet_zoo.train.recipe import Recipe
 
 WHOLE = "fc8."  # parameters that every column holds whole
@@ -98,55 +96,6 @@ def join(model_columns: int, columns: int | None = None) -> Layout:
     return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"), patient)
 
 
-class _Gather(torch.autograd.Function):
-    """The maps of all columns from each column's own, along dimension 1."""
-
-    @staticmethod
-    def forward(ctx, own: Tensor, exchange: "Exchange") -> Tensor:
-        ctx.exchange, layout = exchange, exchange.layout
-        parts = [torch.empty_like(own) for _ in range(layout.columns)]
-        with exchange.counted(own):
-            dist.all_gather(parts, own.contiguous(), group=layout.column_group)
-        return torch.cat(parts, dim=1)
-
-    @staticmethod
-    def backward(ctx, grad: Tensor):
-        exchange, layout = ctx.exchange, ctx.exchange.layout
-        parts = [part.contiguous() for part in grad.chunk(layout.columns, dim=1)]
-        if exchange.read_whole:  # each column computed all that reads these maps: its own gradient is the whole one
-            return parts[layout.column], None
-        received = [torch.empty_like(part) for part in parts]
-        with exchange.counted(parts[0]):
-            dist.all_to_all(received, parts, group=layout.column_group)
-        return torch.stack(received).sum(0), None
-
-
-class Exchange(nn.Module):
-    """A meeting point: each column sends its maps to the others and reads all (section 3.5, Figure 2).
-
-    Backward, the gradient for a map is the sum of what each column's kernels ask of it; only the slices that
-    another column owns travel.
-    """
-
-    def __init__(self, layout: Layout, read_whole: bool):
-        super().__init__()
-        self.layout, self.read_whole = layout, read_whole
-        self.sent_bytes, self.seconds = 0, 0.0  # by this column, since the start
-
-    def forward(self, x: Tensor) -> Tensor:
-        return _Gather.apply(x, self)
-
-    @contextmanager
-    def counted(self, sent: Tensor) -> Iterator[None]:
-        """Counts what goes to each other column, and the time, in which a column also waits for a slower one."""
-        began = time.perf_counter()
-        yield
-        if not self.training:  # validation is no step
-            return
-        self.seconds += time.perf_counter() - began
-        self.sent_bytes += sent.numel() * sent.element_size() * (self.layout.columns - 1)
-
-
 def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
     """The part of a recipe's network that lives in this process, on its device.
 
@@ -161,9 +110,9 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
     with torch.device("meta"):
         part = create_model(recipe, num_classes=num_classes, local_columns=1)
     part.load_state_dict(split(whole.state_dict(), layout), assign=True)
-    for name, _ in list(part.named_children()):
-        if name.startswith("exchange_"):
-            setattr(part, name, Exchange(layout, read_whole=name == "exchange_fc8"))
+    readers = [name.removeprefix("exchange_") for name, _ in part.named_children() if name.startswith("exchange_")]
+    for name in readers:
+        setattr(part, name, Meeting(getattr(part, name), layout.column_group, read_whole=f"{name}." == WHOLE))
     return part.to(layout.device)
 
 

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import nn
 
-from alexnet_zoo.train.columns import Exchange, Layout
+from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.exchange import Meeting
 
 
 class StepTimes:
@@ -45,7 +46,7 @@ def gather_records(model: nn.Module, times: StepTimes, layout: Layout) -> list[d
 def record_of(model: nn.Module, times: StepTimes, layout: Layout) -> dict:
     """This process: milliseconds and bytes sent a step, bytes of memory."""
     steps = max(times.steps, 1)
-    exchanges = {name: layer for name, layer in model.named_children() if isinstance(layer, Exchange)}
+    exchanges = {f"exchange_{name}": layer for name, layer in model.named_children() if isinstance(layer, Meeting)}
     exchange = sum(layer.seconds for layer in exchanges.values())
     named = {name: times.seconds[name] for name in ("optimiser", "replicas", "data wait")}
     compute = times.seconds["step"] - exchange - named["optimiser"] - named["replicas"]
