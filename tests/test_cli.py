@@ -74,19 +74,21 @@ def test_the_whole_way_in_two_processes_then_each_stage_alone(folder, inside):
     assert code != 0 and "--resume" in err
 
 
-def test_ctrl_c_then_resume(folder):
-    process = start(folder, "reproduce", "--gpus", "2", "--out", "stopped", *SMALL, "--set", "epochs=2000")
-    metrics = folder / "stopped" / "metrics.jsonl"
+@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
+    name = f"stopped-{sent.name}"
+    process = start(folder, "reproduce", "--gpus", "2", "--out", name, *SMALL, "--set", "epochs=2000")
+    metrics = folder / name / "metrics.jsonl"
     while not metrics.exists():
         assert process.poll() is None, process.communicate()
         time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(sent)
     _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    assert process.returncode == code
     assert "Traceback" not in err
-    assert "continue with: alexzoo reproduce --resume --out stopped" in err.splitlines()[-1]
-    assert list((folder / "stopped" / "checkpoints").glob("step-*"))
-    code, out, err = run(folder, "reproduce", "--resume", "--gpus", "2", "--out", "stopped", "--set", "epochs=1")
+    assert f"continue with: alexzoo reproduce --resume --out {name}" in err.splitlines()[-1]
+    assert list((folder / name / "checkpoints").glob("step-*"))
+    code, out, err = run(folder, "reproduce", "--resume", "--gpus", "2", "--out", name, "--set", "epochs=1")
     assert code == 0, err
 
 

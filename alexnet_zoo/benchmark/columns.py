@@ -11,6 +11,7 @@ from alexnet_zoo.progress import Progress
 from alexnet_zoo.train.columns import Layout, build, create_model
 from alexnet_zoo.train.estimate import timed_step
 from alexnet_zoo.train.launch import joined, launch
+from alexnet_zoo.train.memory import keep_memory
 from alexnet_zoo.train.optim import PaperSGD, parameter_groups
 from alexnet_zoo.train.recipe import Recipe
 
@@ -55,6 +56,7 @@ def steps_of(recipe: Recipe, threads: int, folder: str) -> None:
 
 
 def train_steps(recipe: Recipe, layout: Layout) -> list[float]:
+    keep_memory()
     model = build(recipe, 1000, layout)
     optimizer = PaperSGD(parameter_groups(model, recipe), 1e-5, recipe.momentum)
     generator = torch.Generator().manual_seed(0)  # both columns see the same images

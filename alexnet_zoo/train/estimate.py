@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from alexnet_zoo.models.count import layers_of, total
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.memory import keep_memory, kept_for_backward
 from alexnet_zoo.train.optim import PaperSGD, parameter_groups
 from alexnet_zoo.train.recipe import Recipe
 
@@ -25,11 +26,16 @@ def estimate(
     pass; measured, or counted (models/count.py) where a device holds one of several columns.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if device.type == "cpu":
+        keep_memory()
     model = columns.build(recipe.model_copy(update={"start_from": ""}), num_classes, Layout(device=device))
     optimizer = PaperSGD(parameter_groups(model, recipe), recipe.lr, recipe.momentum)
     pixels = torch.randn(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size, device=device) * 60
     labels = torch.randint(num_classes, (recipe.batch_size,), device=device)
-    kept = kept_for_backward(model, pixels, labels)
+    with kept_for_backward(model) as kept_bytes:
+        loss = F.cross_entropy(model(pixels), labels)
+    kept = kept_bytes()
+    del loss
     seconds = [timed_step(model, optimizer, pixels, labels) for _ in range(1 + TIMED_STEPS)]
     weights = whole = sum(p.numel() * p.element_size() for p in model.parameters())
     if columns_apart > 1:
@@ -47,24 +53,6 @@ def estimate(
         "memory_bytes": 3 * weights + kept,
         "checkpoint_bytes": 2 * whole,
     }
-
-
-def kept_for_backward(model: nn.Module, pixels: Tensor, labels: Tensor) -> int:
-    """Bytes that the forward pass saves for the backward pass, parameters not counted."""
-    parameters = {p.untyped_storage().data_ptr() for p in model.parameters()}
-    kept = {}
-
-    def keep(tensor: Tensor) -> Tensor:
-        storage = tensor.untyped_storage()
-        if storage.data_ptr() not in parameters:
-            kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
-
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss = F.cross_entropy(model(pixels), labels)
-    kept_bytes = sum(kept.values())
-    del loss
-    return kept_bytes
 
 
 def timed_step(model: nn.Module, optimizer: PaperSGD, pixels: Tensor, labels: Tensor) -> float:

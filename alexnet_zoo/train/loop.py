@@ -6,6 +6,7 @@ import math
 import signal
 import time
 from collections.abc import Iterator
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_zoo.train.columns import Layout, hang_seconds
-from alexnet_zoo.train.memory import keep_memory
+from alexnet_zoo.train.memory import keep_memory, kept_for_backward
 from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
 from alexnet_zoo.train.profile import StepTimes, gather_records, profile_table
 from alexnet_zoo.train.recipe import Recipe
@@ -76,6 +77,7 @@ class Training:
         self.done = Done()
         self.stop_asked = False
         self.times = StepTimes(layout)
+        self.kept_bytes = 0  # from the forward to the backward pass, found out in the first step
         self.saved_at = time.monotonic()
 
     @property
@@ -93,8 +95,10 @@ class Training:
         if self.watch:
             self.watch.begin(self.step)
         inputs, labels = self.to_device(batch, noisy=self.schedule.colour(self.step / self.steps) == "as_run")
-        logits = self.logits_of(inputs)
-        loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
+        with nullcontext() if self.kept_bytes else kept_for_backward(self.model) as kept:
+            logits = self.logits_of(inputs)
+            loss = F.cross_entropy(logits.to(self.dtype), labels, reduction="sum") / recipe.batch_size
+        self.kept_bytes = self.kept_bytes or kept()
         loss.backward()
         with self.times.measured("replicas"):
             columns.sum_gradients(self.model, layout)
@@ -331,7 +335,7 @@ def train(
         faulthandler.cancel_dump_traceback_later()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    records = gather_records(training.model, training.times, layout)
+    records = gather_records(training.model, training.times, training.kept_bytes, layout)
     if layout.first:
         (run / "devices.json").write_text(json.dumps(records, indent=1))
         if profile:
@@ -362,6 +366,4 @@ def check_fits(recipe: Recipe, prepared: Prepared, split: Dataset, layout: Layou
 
 def progress_of(layout: Layout, total: int, desc: str, initial: int):
     """A progress bar in the first process, nothing in the others."""
-    from contextlib import nullcontext
-
     return Progress(total, desc, initial=initial) if layout.first else nullcontext()

@@ -33,9 +33,9 @@ class StepTimes:
         self.steps += activity == "step"
 
 
-def gather_records(model: nn.Module, times: StepTimes, layout: Layout) -> list[dict]:
+def gather_records(model: nn.Module, times: StepTimes, kept_bytes: int, layout: Layout) -> list[dict]:
     """What each process measured, on every process: one record for each, in the order of the ranks."""
-    own = record_of(model, times, layout)
+    own = record_of(model, times, kept_bytes, layout)
     if not dist.is_initialized():
         return [own]
     records = [None] * dist.get_world_size()
@@ -43,8 +43,12 @@ def gather_records(model: nn.Module, times: StepTimes, layout: Layout) -> list[d
     return records
 
 
-def record_of(model: nn.Module, times: StepTimes, layout: Layout) -> dict:
-    """This process: milliseconds and bytes sent a step, bytes of memory."""
+def record_of(model: nn.Module, times: StepTimes, kept_bytes: int, layout: Layout) -> dict:
+    """This process: milliseconds and bytes sent a step, bytes of memory.
+
+    counted_bytes is what training needs on a device of its own: weights, gradients, velocities, and kept_bytes, what
+    the forward pass keeps for the backward pass. peak_bytes is what was in use, on a CPU by all of the process.
+    """
     steps = max(times.steps, 1)
     exchanges = {f"exchange_{name}": layer for name, layer in model.named_children() if isinstance(layer, Meeting)}
     exchange = sum(layer.seconds for layer in exchanges.values())
@@ -62,6 +66,8 @@ def record_of(model: nn.Module, times: StepTimes, layout: Layout) -> dict:
         "parameter_bytes": weights,
         "gradient_bytes": weights,
         "velocity_bytes": weights,
+        "kept_bytes": kept_bytes,
+        "counted_bytes": 3 * weights + kept_bytes,
         "peak_bytes": peak_bytes(layout.device),
     }
 
@@ -74,12 +80,18 @@ def peak_bytes(device: torch.device) -> int:
 
 
 def profile_table(records: list[dict]) -> str:
-    """A line for each process: milliseconds a step by activity, megabytes sent a step, peak memory."""
+    """A line for each process: milliseconds a step by activity, megabytes sent a step, memory."""
     activities = list(records[0]["ms_a_step"])
-    lines = ["replica column " + " ".join(f"{name:>10}" for name in activities) + "  ms a step |  MB sent | peak MiB"]
+    lines = [
+        "replica column "
+        + " ".join(f"{name:>10}" for name in activities)
+        + "  ms a step |  MB sent | counted MiB | peak MiB"
+    ]
     for record in records:
         times = " ".join(f"{record['ms_a_step'][name]:10.2f}" for name in activities)
         sent = sum(record["bytes_sent_a_step"].values()) / 1e6
-        peak = record["peak_bytes"] / 2**20
-        lines.append(f"{record['replica']:7} {record['column']:6} {times} {'':10} | {sent:8.3f} | {peak:8.0f}")
+        counted, peak = record["counted_bytes"] / 2**20, record["peak_bytes"] / 2**20
+        lines.append(
+            f"{record['replica']:7} {record['column']:6} {times} {'':10} | {sent:8.3f} | {counted:11.0f} | {peak:8.0f}"
+        )
     return "\n".join(lines)

@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from alexnet_zoo.data.loader import seed_of
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.count import layers_of, total
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_zoo.train.columns import Layout, divide, split
 from alexnet_zoo.train.launch import run_training
@@ -84,7 +85,12 @@ def test_what_crosses_is_what_the_paper_moves(tmp_path, digits, small_recipe):
     for record in json.loads((tmp_path / "devices.json").read_text()):
         sent = {name: per_step / images / bytes_each for name, per_step in record["bytes_sent_a_step"].items()}
         assert sent == expected
-        assert record["peak_bytes"] > record["parameter_bytes"] > 0
+        cost = total(
+            layers_of("alexnet_krizhevsky", 32, per_device=True, num_classes=10, img_size=64, width_mult=width)
+        )
+        assert record["parameter_bytes"] == bytes_each * cost.parameters
+        assert record["kept_bytes"] == pytest.approx(cost.kept, rel=0.02)  # the count leaves out the loss
+        assert record["peak_bytes"] > record["counted_bytes"] == 3 * record["parameter_bytes"] + record["kept_bytes"]
 
 
 def test_each_column_and_replica_drops_other_units():
