@@ -23,6 +23,7 @@ from alexnet_zoo.benchmark import measure as speed
 from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
 from alexnet_zoo.data.digits import prepare_digits
 from alexnet_zoo.data.named import is_dataset_name
+from alexnet_zoo.data.noise import Noise
 from alexnet_zoo.data.prepare import prepare
 from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
@@ -219,11 +220,16 @@ def export(
     network = open_network(source, checkpoint, data)
     inputs, model = network.inputs, network.model
     path = out or network.folder / f"{network.stem}{'' if target == 'fast' else '-' + wanted.name}.onnx"
-    metadata = onnx_export.describe(model, network.name, network.recipe, inputs, sha256_of(network.weights))
+    checksum = sha256_of(network.weights) if network.weights else ""
+    metadata = onnx_export.describe(model, network.name, network.recipe, inputs, checksum)
     size = (3, inputs.crop_size, inputs.crop_size)
     if wanted.precision == "float32":
         onnx_export.export(model, path, metadata, size, wanted)
-        return path, f"probabilities differ from torch's by at most {difference_from_torch(network, path):.1e}"
+        difference = f"probabilities differ from torch's by at most {difference_from_torch(network, path):.1e}"
+        untrained = not network.weights and not model.pretrained_cfg.get("url")
+        return path, f"{difference}{'; its weights are fresh, untrained' if untrained else ''}"
+    if isinstance(network.test, Noise):
+        raise UserError(f"{target}: what {wanted.precision} costs is measured on images; name them with --data", 2)
     calibration = None
     if wanted.precision == "int8":
         calibration = onnx_evaluate.some_crops(network.train, inputs, wanted.calibration_images)
@@ -238,16 +244,16 @@ class Network:
     model: nn.Module
     name: str
     recipe: str
-    weights: Path
+    weights: Path | None  # None: published with the model, or fresh
     inputs: Preprocessing
-    train: Dataset
-    test: Dataset
+    train: Dataset | Noise
+    test: Dataset | Noise
     folder: Path  # where its files go unless told otherwise
     stem: str
 
 
 def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Network:
-    """Of a run's folder, a .safetensors file within one, or a timm model's name with a checkpoint and data."""
+    """Of a run's folder, a .safetensors file within one, or a timm model's name."""
     weights = Path(source) if source.endswith(".safetensors") else None
     run = run_of(weights) if weights else Path(source)
     if (run / "recipe.toml").exists():
@@ -257,22 +263,24 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
         splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
         own = weights or run / "model.safetensors"
         return Network(model, recipe.model, recipe.name, own, inputs, *splits, own.parent, "model")
-    if checkpoint is None or data is None:
-        raise UserError(f"{source}: neither a run's folder nor, without --checkpoint and --data, a model to export", 2)
-    prepared = open_data(data)
+    prepared = open_data(data) if data else None
     model = open_model(source, checkpoint, prepared)
-    inputs = preprocessing_of(model.pretrained_cfg, prepared)
-    splits = prepared.split("train"), prepared.split("val")
-    return Network(model, source, "", checkpoint, inputs, *splits, Path(), source)
+    inputs = preprocessing_of(model.pretrained_cfg, model.num_classes, prepared)
+    train = test = Noise(64, inputs.image_size, inputs.classes)
+    if prepared:
+        train, test = prepared.split("train"), prepared.split("val")
+    return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)
 
 
-def preprocessing_of(cfg: dict, prepared: Prepared) -> Preprocessing:
-    """What a model by name expects: by its own configuration if its weights were published, else by the data."""
-    mean, scale = prepared.mean, 1.0
-    if cfg.get("url"):
-        mean = np.broadcast_to(np.float32(cfg["mean"]) * 255, mean.shape)
-        scale = tuple(255 * std for std in cfg["std"])
-    return Preprocessing(prepared.classes, prepared.image_size, cfg["input_size"][-1], mean, scale)
+def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> Preprocessing:
+    """What a model by name expects: by its own configuration if its weights were published or there is no data."""
+    crop_size = cfg["input_size"][-1]
+    classes = prepared.classes if prepared else [str(number) for number in range(num_classes)]
+    image_size = prepared.image_size if prepared else round(crop_size / cfg["crop_pct"])
+    if prepared and not cfg.get("url"):
+        return Preprocessing(classes, image_size, crop_size, prepared.mean)
+    mean = np.broadcast_to(np.float32(cfg["mean"]) * 255, (image_size, image_size, 3))
+    return Preprocessing(classes, image_size, crop_size, mean, tuple(255 * std for std in cfg["std"]))
 
 
 def run_of(weights: Path) -> Path:
@@ -310,23 +318,33 @@ def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tup
     return str(cost)
 
 
-def open_model(name: str, checkpoint: Path, prepared: Prepared):
-    """A timm model with the weights of a .safetensors file, whose fc8 says how many classes it knows."""
+def open_model(name: str, checkpoint: Path | None, prepared: Prepared | None) -> nn.Module:
+    """A timm model with the weights of a .safetensors file; without one, its published ones or, if none, fresh ones."""
     if not timm.is_model(name):
         raise UserError(f"{name}: timm has no such model, and no run lies there; see `alexzoo models`", exit_code=2)
-    try:
-        with safe_open(checkpoint, "pt") as file:
-            num_classes = file.get_slice("fc8.bias").get_shape()[0]
-    except (OSError, SafetensorError) as error:
+    cfg = timm.get_pretrained_cfg(name)
+    num_classes, source = cfg.num_classes, checkpoint or name
+    if checkpoint is not None:
+        try:
+            with safe_open(checkpoint, "pt") as file:
+                num_classes = file.get_slice("fc8.bias").get_shape()[0]
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{checkpoint}: not a whole .safetensors file of a network ({error}); name another --checkpoint"
+            ) from error
+    elif prepared and not cfg.url:
+        num_classes = len(prepared.classes)
+    if prepared and num_classes != len(prepared.classes):
         raise UserError(
-            f"{checkpoint}: not a whole .safetensors file of a network ({error}); name another --checkpoint"
-        ) from error
-    if num_classes != len(prepared.classes):
-        raise UserError(
-            f"{checkpoint}: {num_classes} classes, {prepared.folder} has {len(prepared.classes)}; name its own data"
+            f"{source}: {num_classes} classes, {prepared.folder} has {len(prepared.classes)}; name its own data"
         )
-    model = timm.create_model(name, num_classes=num_classes)
-    load_weights(model, checkpoint)
+    torch.manual_seed(0)
+    try:
+        model = timm.create_model(name, num_classes=num_classes, pretrained=bool(cfg.url) and checkpoint is None)
+    except OSError as error:
+        raise UserError(f"{name}: its weights cannot be downloaded ({error}); name them with --checkpoint") from error
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
     return model
 
 

@@ -1,5 +1,6 @@
 """The command line as a user meets it: real processes."""
 
+import json
 import os
 import re
 import signal
@@ -7,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import onnx
 import pytest
 
 from alexnet_zoo.cli import main
@@ -101,7 +103,8 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
         (["reproduce", "table2-one-cnn"], 2, ["ILSVRC-2012", "--data"]),
         (["reproduce", "table2-one-cnn", "--data", "nowhere"], 1, ["nowhere"]),
         (["reproduce", "--resume", "--out", "nowhere"], 1, ["nowhere", "no run to resume"]),
-        (["export", "alexnet_krizhevsky"], 2, ["--checkpoint"]),
+        (["export", "alexnet_krizhevsky", "--target", "int8"], 2, ["int8", "--data"]),
+        (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "alexzoo models"]),
         (["evaluate", "nowhere.onnx"], 2, ["--data"]),
         (["report", "nowhere"], 1, ["nowhere"]),
         (["benchmark", "sleeping"], 2, ["sleeping", "training"]),
@@ -147,6 +150,19 @@ def test_models_tells_what_networks_cost(inside):
     assert code == 0 and "exchange_conv6" in out and "61,555,304" in out
     code, _, err = inside("models", "resnet50")
     assert code == 2 and err.count("\n") == 1 and "no such network" in err
+
+
+def test_export_of_a_model_by_its_name(inside, folder):
+    code, out, err = inside("export", "cifar10_krizhevsky_18pct")
+    assert code == 0 and "untrained" in out, err
+    proto = onnx.load(folder / "cifar10_krizhevsky_18pct.onnx")
+    metadata = {entry.key: entry.value for entry in proto.metadata_props}
+    assert (metadata["model"], metadata["image_size"], metadata["weights_sha256"]) == (
+        "cifar10_krizhevsky_18pct",
+        "32",
+        "",
+    )
+    assert json.loads(metadata["mean"]) == pytest.approx([125.307, 122.961, 113.8575])
 
 
 def test_import_of_torchvisions_weights(inside, folder):

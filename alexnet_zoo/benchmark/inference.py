@@ -21,6 +21,7 @@ from alexnet_zoo.benchmark.measure import (
     timings,
 )
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
+from alexnet_zoo.data.noise import Noise
 from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.lrn_forms import with_lrn
@@ -67,7 +68,8 @@ def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Opti
         "torchvision alexnet": (torchvision_alexnet(num_classes=model.num_classes), plain),
         "int8": (model, load_target("int8")),
     }
-    if options.device == "cuda":
+    on_gpu = options.device == "cuda"
+    if on_gpu:
         peers["fp16"] = (model, load_target("fp16"))
         del peers["int8"]  # its operators are the CPU's
     files = {}
@@ -75,11 +77,14 @@ def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Opti
         size = (3, 224, 224) if peer == "torchvision alexnet" else (3, side, side)
         files[peer] = export(network, folder / f"{number}.onnx", {}, size, target, images)
     files |= {str(path): path for path in options.against}
-    return {peer: onnx_step(path, images, options) for peer, path in files.items()}
+    steps = {peer: onnx_step(path, images, options) for peer, path in files.items()}
+    for peer in ("fast", "fp16") if on_gpu else ():
+        steps[f"{peer}, CUDA graph"] = onnx_step(files[peer], images, options, cuda_graph=True)
+    return steps
 
 
-def onnx_step(path: Path, images: np.ndarray, options: Options) -> Step:
-    classifier = OnnxClassifier(path, options.device, options.threads)
+def onnx_step(path: Path, images: np.ndarray, options: Options, cuda_graph: bool = False) -> Step:
+    classifier = OnnxClassifier(path, options.device, options.threads, cuda_graph)
     if classifier.input_size not in (None, images.shape[-1]):
         images = np.resize(images, (len(images), 3, classifier.input_size, classifier.input_size))
     return lambda: classifier.run(images)
@@ -131,26 +136,13 @@ def multiply_adds(model: nn.Module, side: int) -> int:
     return total
 
 
-class Noise:
-    """Random pixels that repeat, as a split of a prepared folder: what an evaluation asks of one."""
-
-    def __init__(self, count: int, image_size: int, classes: int):
-        self.name, self.image_size, self.classes = "noise", image_size, [str(i) for i in range(classes)]
-        self.labels = np.zeros(count, np.int64)
-        self.pixels = np.random.default_rng(0).integers(0, 256, (64, image_size, image_size, 3), np.uint8)
-
-    def gather(self, indices, tops, lefts, size: int) -> torch.Tensor:
-        places = zip(np.asarray(indices) % len(self.pixels), np.asarray(tops), np.asarray(lefts), strict=True)
-        return torch.from_numpy(np.stack([self.pixels[i, t : t + size, c : c + size] for i, t, c in places]))
-
-
 def evaluation(options: Options, **model_args) -> list[dict]:
     """Images/s of a whole evaluation with ten crops, and of its session alone on the same batches, ready in memory."""
     watch, batch_size = begin(options), options.batch_size or CROPS_AT_A_TIME
     model = timm.create_model(options.model, **{"init_std": "he", "init_bias": 0.1, **model_args})
     side = side_of(model, model_args)
     image_size = side * 8 // 7  # 256 for 224
-    data = Noise(4 * batch_size // 10, image_size, model.num_classes)
+    data = Noise(4 * batch_size // 10, image_size, [str(i) for i in range(model.num_classes)])
     inputs = Preprocessing(data.classes, image_size, side, np.full((image_size, image_size, 3), MEAN, np.float32))
     with tempfile.TemporaryDirectory() as folder:
         metadata = describe(model, options.model, "", inputs, "")

@@ -98,8 +98,10 @@ def _create(variant: str, pretrained: bool, **kwargs) -> CifarNet:
 
 
 def _cfg() -> dict:
-    mean, std = (0.4914, 0.4822, 0.4465), (1 / 255, 1 / 255, 1 / 255)  # the data set's mean; raw pixels (alexnet.py)
-    return dict(num_classes=10, input_size=(3, 32, 32), mean=mean, std=std, first_conv="conv1", classifier="fc10")
+    pixels = dict(
+        mean=(0.4914, 0.4822, 0.4465), std=(1 / 255, 1 / 255, 1 / 255)
+    )  # the data set's mean; raw (alexnet.py)
+    return dict(num_classes=10, input_size=(3, 32, 32), crop_pct=1.0, **pixels, first_conv="conv1", classifier="fc10")
 
 
 default_cfgs = generate_default_cfgs(

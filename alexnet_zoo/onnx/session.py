@@ -22,17 +22,18 @@ class OnnxClassifier:
         path: the file.
         device: "cpu"; "cuda", an error where the session does not get it; "auto", CUDA where torch sees a GPU.
         threads: of the CPU; one a core where None.
+        cuda_graph: on CUDA, records the work of the first batch and plays it for those that follow.
 
     Attributes: provider, the one that really runs it; metadata; precision, the type of its weights; sha256; outputs,
     how many it gives (None where the file does not say); input_size, the side S (likewise); layout, "NCHW", "NHWC", or
     "pixels" for uint8 images (N, S, S, 3) with all preparation inside; batch, the one size it takes, None for any.
     """
 
-    def __init__(self, path: Path | str, device: str = "auto", threads: int | None = None):
+    def __init__(self, path: Path | str, device: str = "auto", threads: int | None = None, cuda_graph: bool = False):
         self.path = Path(path)
         wanted = _provider_for(device)
         self.precision = _inspect(self.path)
-        self.session = _open_session(self.path, wanted, threads)
+        self.session = _open_session(self.path, wanted, threads, cuda_graph)
         self.provider = self.session.get_providers()[0]
         if self.provider != wanted:
             # Without this a session that does not get CUDA runs on the CPU, with no more than a line in the log.
@@ -48,6 +49,7 @@ class OnnxClassifier:
         self.outputs = _number(outputs[0].shape[-1])
         self.input_size = _number(inputs[0].shape[2])
         self.batch = _number(inputs[0].shape[0])
+        self.bound: tuple[onnxruntime.IOBinding, onnxruntime.OrtValue] | None = None
 
     def run(self, images: np.ndarray) -> np.ndarray:
         """Outputs (N, classes) of images, float32 (N, 3, S, S) or, with layout "pixels", uint8 (N, S, S, 3).
@@ -72,12 +74,27 @@ class OnnxClassifier:
         if self.provider == CPU:
             outputs = self.session.run([self.output], {self.input: images})[0]
         else:
-            binding = self.session.io_binding()
-            binding.bind_cpu_input(self.input, images)
-            binding.bind_output(self.output, "cuda")
-            self.session.run_with_iobinding(binding)
-            outputs = binding.copy_outputs_to_cpu()[0]
+            outputs = self._run_bound(images)
         return outputs[: batch - missing]
+
+    def _run_bound(self, images: np.ndarray) -> np.ndarray:
+        """On CUDA: input and output stay at their places on the device, where a recorded graph expects them."""
+        images = np.ascontiguousarray(images)
+        if self.bound is None:
+            held, binding = onnxruntime.OrtValue.ortvalue_from_numpy(images, "cuda", 0), self.session.io_binding()
+            binding.bind_ortvalue_input(self.input, held)
+            if self.outputs is None:
+                binding.bind_output(self.output, "cuda")
+            else:
+                rest = self.session.get_outputs()[0].shape[1:]  # 1, 1 behind the classes in Caffe's converted networks
+                shape = [len(images), *(_number(side) or 1 for side in rest)]
+                to = onnxruntime.OrtValue.ortvalue_from_shape_and_type(shape, np.float32, "cuda", 0)
+                binding.bind_ortvalue_output(self.output, to)
+            self.bound = binding, held
+        binding, held = self.bound
+        held.update_inplace(images)
+        self.session.run_with_iobinding(binding)
+        return binding.copy_outputs_to_cpu()[0]
 
 
 def _layout(inputs) -> str | None:
@@ -101,15 +118,17 @@ def _provider_for(device: str) -> str:
     return CUDA if device != "cpu" and torch.cuda.is_available() else CPU
 
 
-def _open_session(path: Path, provider: str, threads: int | None) -> onnxruntime.InferenceSession:
+def _open_session(path: Path, provider: str, threads: int | None, cuda_graph: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: what it warns about is its own rewriting of the graph
     options.intra_op_num_threads = threads or 0  # 0: one a core
+    # Threads that spin after a run take the cores from whoever makes the next batch ready, or runs the next session.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     settings = {}
     if provider == CUDA:
         onnxruntime.preload_dlls()
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-        settings = {"use_tf32": "0"}  # float32 means float32
+        settings = {"use_tf32": "0", "enable_cuda_graph": str(int(cuda_graph))}  # float32 means float32
     try:
         return onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
     except Exception as error:  # onnxruntime's exceptions have no common base but Exception

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from alexnet_zoo.data.dataset import open_prepared
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.alexnet import AlexNet
 from alexnet_zoo.report import retrieval
 from alexnet_zoo.report.diagram import figure2, layers_of, network_of
 from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
@@ -108,6 +109,8 @@ def _figure2(run: Run | None) -> Iterator[Picture]:
     recipe = run.recipe if run else {}
     name, size = recipe.get("model", "alexnet_krizhevsky"), recipe.get("model_args", {}).get("img_size", 224)
     model = network_of(run)
+    if not isinstance(model, AlexNet):  # the four-layer networks of Figure 1
+        return
     alt = "; ".join(
         f"{layer.name} {layer.size}"
         + (" in each of two columns" if layer.columns == 2 else "")
@@ -132,7 +135,10 @@ def _curves(run: Run) -> Iterator[Picture]:
 def _figure3(run: Run) -> Iterator[Picture]:
     if run.weights is None:
         return
-    kernels, columns = load_kernels(run.weights), network_of(run).columns
+    network = network_of(run)
+    if not isinstance(network, AlexNet):
+        return
+    kernels, columns = load_kernels(run.weights), network.columns
     found = selectivity(kernels, columns)
     index = " and ".join(f"{value:.2f}" for value in found.columns)
     caption = (
