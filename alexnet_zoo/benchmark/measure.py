@@ -19,6 +19,7 @@ from alexnet_zoo.progress import Progress
 from alexnet_zoo.train.run import cpu_name
 
 BUSY_LOAD, BUSY_CORES = 0.5, 0.1  # load average before the run, cores that others used during it: above is not idle
+SETTLE = 0.05  # seconds before each step: the threads of the one before spin on for some milliseconds, and take a core
 
 Step = Callable[[], object]
 Clock = Callable[[], float]
@@ -84,6 +85,7 @@ def timings(
     with Progress((repetitions + 1) * len(steps), "benchmark", unit="steps") as progress:
         for repetition in range(repetitions + 1):
             for name, step in steps.items():
+                time.sleep(SETTLE)
                 elapsed = seconds_of(step, device, clock)
                 if repetition > 0:  # the first is warm-up: memory is fetched, kernels are chosen
                     seconds[name].append(elapsed)
