@@ -1,46 +1,37 @@
 """From photographs to tables: what `alexzoo reproduce` does, stage by stage, and each stage on its own."""
 
-import hashlib
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import timm
 import tomli_w
 import torch
-from safetensors import SafetensorError, safe_open
-from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.benchmark import BENCHMARKS
 from alexnet_zoo.benchmark import measure as speed
-from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
-from alexnet_zoo.data.digits import prepare_digits
-from alexnet_zoo.data.named import is_dataset_name
+from alexnet_zoo.data.dataset import Dataset, Prepared
 from alexnet_zoo.data.noise import Noise
-from alexnet_zoo.data.prepare import prepare
 from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
+from alexnet_zoo.given import Network, find_data, open_data, open_network
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.pixels import with_test_procedure
-from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing, parse_channels
+from alexnet_zoo.onnx.preprocessing import Foreign, parse_channels
 from alexnet_zoo.onnx.quantize import cost_of
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.onnx.target import load_target
+from alexnet_zoo.progress import say
 from alexnet_zoo.report import write_report
 from alexnet_zoo.train import launch
 from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.loop import Interrupted
 from alexnet_zoo.train.recipe import Recipe, load_recipe
-from alexnet_zoo.train.run import load_weights, new_run_folder, newest_run_folder, only_one, open_run, start_run
+from alexnet_zoo.train.run import new_run_folder, newest_run_folder, only_one, start_run
 
 RUNS = Path("runs")
 
@@ -188,27 +179,6 @@ def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list
     return load_recipe(run / "recipe.toml", overrides), run
 
 
-def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
-    """The prepared images of a recipe: those of the run, the embedded digits, a prepared folder, or photographs.
-
-    Photographs are prepared once, into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
-    """
-    if data is None and (run / "data.json").exists():
-        data = Path(json.loads((run / "data.json").read_text())["folder"])
-    cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
-    if data is None and recipe.data == "digits":
-        return prepare_digits(cache / f"digits-{recipe.image_size}", recipe.image_size)
-    if data is None:
-        raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
-    if (data / "prepared.json").exists():
-        return open_prepared(data)
-    source = data if is_dataset_name(data) else data.resolve()
-    key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
-    folder = cache / f"{source.name}-{recipe.image_size}-{key}"
-    say(f"{data}: photographs, prepared in {folder}")
-    return prepare(source, folder, recipe.image_size)
-
-
 def export(
     source: str, checkpoint: Path | None, data: Path | None, out: Path | None, target: str = "fast"
 ) -> tuple[Path, str]:
@@ -237,62 +207,6 @@ def export(
     return path, state_cost(network, path, metadata, size)
 
 
-@dataclass
-class Network:
-    """What is exported: a network, where its weights came from, and the images that it is for."""
-
-    model: nn.Module
-    name: str
-    recipe: str
-    weights: Path | None  # None: published with the model, or fresh
-    inputs: Preprocessing
-    train: Dataset | Noise
-    test: Dataset | Noise
-    folder: Path  # where its files go unless told otherwise
-    stem: str
-
-
-def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Network:
-    """Of a run's folder, a .safetensors file within one, or a timm model's name."""
-    weights = Path(source) if source.endswith(".safetensors") else None
-    run = run_of(weights) if weights else Path(source)
-    if (run / "recipe.toml").exists():
-        recipe, model, classes, mean = open_run(run, weights)
-        inputs = Preprocessing(classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
-        prepared = find_data(recipe, data, run)
-        splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
-        own = weights or run / "model.safetensors"
-        return Network(model, recipe.model, recipe.name, own, inputs, *splits, own.parent, "model")
-    prepared = open_data(data) if data else None
-    model = open_model(source, checkpoint, prepared)
-    inputs = preprocessing_of(model.pretrained_cfg, model.num_classes, prepared)
-    train = test = Noise(64, inputs.image_size, inputs.classes)
-    if prepared:
-        train, test = prepared.split("train"), prepared.split("val")
-    return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)
-
-
-def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> Preprocessing:
-    """What a model by name expects: by its own configuration if its weights were published or there is no data."""
-    crop_size = cfg["input_size"][-1]
-    classes = prepared.classes if prepared else [str(number) for number in range(num_classes)]
-    image_size = prepared.image_size if prepared else round(crop_size / cfg["crop_pct"])
-    if prepared and not cfg.get("url"):
-        return Preprocessing(classes, image_size, crop_size, prepared.mean)
-    mean = np.broadcast_to(np.float32(cfg["mean"]) * 255, (image_size, image_size, 3))
-    return Preprocessing(classes, image_size, crop_size, mean, tuple(255 * std for std in cfg["std"]))
-
-
-def run_of(weights: Path) -> Path:
-    """The run that a checkpoint lies in; UserError where it lies in none."""
-    if not weights.is_file():
-        raise UserError(f"{weights}: no such file")
-    for folder in weights.resolve().parents:
-        if (folder / "recipe.toml").exists():
-            return folder
-    raise UserError(f"{weights}: lies in no run's folder; name its model, with --checkpoint and --data")
-
-
 def difference_from_torch(network: Network, path: Path) -> float:
     """The largest difference in any probability, on the first images of the evaluation data."""
     inputs, first = network.inputs, slice(0, min(16, len(network.test)))
@@ -316,42 +230,6 @@ def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tup
     onnx_export.state(path, {"cost": json.dumps(cost.as_dict())})
     path.with_suffix(".cost.json").write_text(json.dumps(cost.as_dict(), indent=1) + "\n")
     return str(cost)
-
-
-def open_model(name: str, checkpoint: Path | None, prepared: Prepared | None) -> nn.Module:
-    """A timm model with the weights of a .safetensors file; without one, its published ones or, if none, fresh ones."""
-    if not timm.is_model(name):
-        raise UserError(f"{name}: timm has no such model, and no run lies there; see `alexzoo models`", exit_code=2)
-    cfg = timm.get_pretrained_cfg(name)
-    num_classes, source = cfg.num_classes, checkpoint or name
-    if checkpoint is not None:
-        try:
-            with safe_open(checkpoint, "pt") as file:
-                num_classes = file.get_slice("fc8.bias").get_shape()[0]
-        except (OSError, SafetensorError) as error:
-            raise UserError(
-                f"{checkpoint}: not a whole .safetensors file of a network ({error}); name another --checkpoint"
-            ) from error
-    elif prepared and not cfg.url:
-        num_classes = len(prepared.classes)
-    if prepared and num_classes != len(prepared.classes):
-        raise UserError(
-            f"{source}: {num_classes} classes, {prepared.folder} has {len(prepared.classes)}; name its own data"
-        )
-    torch.manual_seed(0)
-    try:
-        model = timm.create_model(name, num_classes=num_classes, pretrained=bool(cfg.url) and checkpoint is None)
-    except OSError as error:
-        raise UserError(f"{name}: its weights cannot be downloaded ({error}); name them with --checkpoint") from error
-    if checkpoint is not None:
-        load_weights(model, checkpoint)
-    return model
-
-
-def open_data(data: Path) -> Prepared:
-    if not (data / "prepared.json").exists():
-        raise UserError(f"{data}: not a prepared folder; make one with: alexzoo prepare {data} OUT")
-    return open_prepared(data)
 
 
 def evaluate(
@@ -446,7 +324,3 @@ def benchmark(what: str, out: Path | None, **options) -> None:
     if out is not None:
         for path in speed.write(rows, out, what):
             print(path)
-
-
-def say(text: str) -> None:
-    print(text, file=sys.stderr, flush=True)

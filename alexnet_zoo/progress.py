@@ -48,3 +48,7 @@ class Progress:
             self.bar.close()
         elif self.done > self.initial:
             self._line()
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -1,0 +1,138 @@
+"""What a command is given by name: a network (a run, one of its checkpoints, a model of timm's), and images for it."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+import alexnet_zoo  # noqa: F401  (gives timm the networks)
+from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
+from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.named import is_dataset_name
+from alexnet_zoo.data.noise import Noise
+from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.onnx.preprocessing import Preprocessing
+from alexnet_zoo.progress import say
+from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.run import load_weights, open_run
+
+
+@dataclass
+class Network:
+    """What is exported: a network, where its weights came from, and the images that it is for."""
+
+    model: nn.Module
+    name: str
+    recipe: str
+    weights: Path | None  # None: published with the model, or fresh
+    inputs: Preprocessing
+    train: Dataset | Noise
+    test: Dataset | Noise
+    folder: Path  # where its files go unless told otherwise
+    stem: str
+
+
+def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Network:
+    """Of a run's folder, a .safetensors file within one, or a timm model's name."""
+    weights = Path(source) if source.endswith(".safetensors") else None
+    run = run_of(weights) if weights else Path(source)
+    if (run / "recipe.toml").exists():
+        recipe, model, classes, mean = open_run(run, weights)
+        inputs = Preprocessing(classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
+        prepared = find_data(recipe, data, run)
+        splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
+        own = weights or run / "model.safetensors"
+        return Network(model, recipe.model, recipe.name, own, inputs, *splits, own.parent, "model")
+    prepared = open_data(data) if data else None
+    model = open_model(source, checkpoint, prepared)
+    inputs = preprocessing_of(model.pretrained_cfg, model.num_classes, prepared)
+    train = test = Noise(64, inputs.image_size, inputs.classes)
+    if prepared:
+        train, test = prepared.split("train"), prepared.split("val")
+    return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)
+
+
+def run_of(weights: Path) -> Path:
+    """The run that a checkpoint lies in; UserError where it lies in none."""
+    if not weights.is_file():
+        raise UserError(f"{weights}: no such file")
+    for folder in weights.resolve().parents:
+        if (folder / "recipe.toml").exists():
+            return folder
+    raise UserError(f"{weights}: lies in no run's folder; name its model, with --checkpoint and --data")
+
+
+def open_model(name: str, checkpoint: Path | None, prepared: Prepared | None) -> nn.Module:
+    """A timm model with the weights of a .safetensors file; without one, its published ones or, if none, fresh ones."""
+    if not timm.is_model(name):
+        raise UserError(f"{name}: timm has no such model, and no run lies there; see `alexzoo models`", exit_code=2)
+    cfg = timm.get_pretrained_cfg(name)
+    num_classes, source = cfg.num_classes, checkpoint or name
+    if checkpoint is not None:
+        try:
+            with safe_open(checkpoint, "pt") as file:
+                num_classes = file.get_slice("fc8.bias").get_shape()[0]
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"{checkpoint}: not a whole .safetensors file of a network ({error}); name another --checkpoint"
+            ) from error
+    elif prepared and not cfg.url:
+        num_classes = len(prepared.classes)
+    if prepared and num_classes != len(prepared.classes):
+        raise UserError(
+            f"{source}: {num_classes} classes, {prepared.folder} has {len(prepared.classes)}; name its own data"
+        )
+    torch.manual_seed(0)
+    try:
+        model = timm.create_model(name, num_classes=num_classes, pretrained=bool(cfg.url) and checkpoint is None)
+    except OSError as error:
+        raise UserError(f"{name}: its weights cannot be downloaded ({error}); name them with --checkpoint") from error
+    if checkpoint is not None:
+        load_weights(model, checkpoint)
+    return model
+
+
+def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> Preprocessing:
+    """What a model by name expects: by its own configuration if its weights were published or there is no data."""
+    crop_size = cfg["input_size"][-1]
+    classes = prepared.classes if prepared else [str(number) for number in range(num_classes)]
+    image_size = prepared.image_size if prepared else round(crop_size / cfg["crop_pct"])
+    if prepared and not cfg.get("url"):
+        return Preprocessing(classes, image_size, crop_size, prepared.mean)
+    mean = np.broadcast_to(np.float32(cfg["mean"]) * 255, (image_size, image_size, 3))
+    return Preprocessing(classes, image_size, crop_size, mean, tuple(255 * std for std in cfg["std"]))
+
+
+def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
+    """The prepared images of a recipe: those of the run, the embedded digits, a prepared folder, or photographs.
+
+    Photographs are prepared once, into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
+    """
+    if data is None and (run / "data.json").exists():
+        data = Path(json.loads((run / "data.json").read_text())["folder"])
+    cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
+    if data is None and recipe.data == "digits":
+        return prepare_digits(cache / f"digits-{recipe.image_size}", recipe.image_size)
+    if data is None:
+        raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
+    if (data / "prepared.json").exists():
+        return open_prepared(data)
+    source = data if is_dataset_name(data) else data.resolve()
+    key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
+    folder = cache / f"{source.name}-{recipe.image_size}-{key}"
+    say(f"{data}: photographs, prepared in {folder}")
+    return prepare(source, folder, recipe.image_size)
+
+
+def open_data(data: Path) -> Prepared:
+    if not (data / "prepared.json").exists():
+        raise UserError(f"{data}: not a prepared folder; make one with: alexzoo prepare {data} OUT")
+    return open_prepared(data)
