@@ -17,7 +17,8 @@ from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.paper import Paper
 from alexnet_zoo.report.results import Results, Run
 
-DRAWN = 12  # runs that get figures of their own; a report over hundreds of runs would take minutes to draw
+FIGURE1 = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}  # by the name of the recipe
+DRAWN = 24  # runs that get figures of their own; a report over hundreds of runs would take minutes to draw
 
 
 @dataclass(frozen=True)
@@ -72,9 +73,8 @@ def _challenge(paper: Paper, results: Results) -> Picture:
 def _figure1(paper: Paper, results: Results) -> Iterator[Picture]:
     claim = next(claim for claim in paper.claim if claim.id == "relu")
     pair = claim.pairs[0]
-    names = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}
     by_seed = sorted(results.runs, key=lambda run: run.recipe.get("seed", 0))
-    runs = [(names[name], run) for name in reversed(pair) for run in by_seed if run.recipe_name == name]
+    runs = [(FIGURE1[name], run) for name in reversed(pair) for run in by_seed if run.recipe_name == name]
     figure = figure1(runs, claim.published.ratio) if {run.recipe_name for _, run in runs} == set(pair) else None
     if figure:
         data = sorted({result.identity or result.dataset for _, run in runs for result in run.results})
@@ -124,7 +124,7 @@ def _figure2(run: Run | None) -> Iterator[Picture]:
 
 
 def _curves(run: Run) -> Iterator[Picture]:
-    figure = learning_curves(run)
+    figure = learning_curves(run) if run.recipe_name not in FIGURE1 else None
     if figure:
         last = f"{100 - run.column('eval_top1')[-1]:.1f}%" if run.column("eval_top1") else "not recorded"
         alt = f"Errors by epoch over {len(run.curve)} epochs; the last top-1 validation error is {last}."

@@ -1,4 +1,6 @@
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report import check, write_report
@@ -21,6 +23,16 @@ def test_writes_tables_page_figures_and_card(tmp_path, made, capsys):
 def test_without_any_run(tmp_path):
     names = [path.name for path in write_report([], tmp_path)]
     assert "report.md" in names and "figure2.png" in names
+
+
+def test_a_network_of_figure_1_has_no_figures_2_and_3(tmp_path, made):
+    """Its report showed an image of 224 pixels to a network for 32 and ended there."""
+    run = made.write_run(tmp_path / "a", made.DIGITS | dict(model="cifar10_krizhevsky_18pct"), recipe="figure1-relu")
+    with (run / "recipe.toml").open("a") as file:
+        file.write('model = "cifar10_krizhevsky_18pct"\n')
+    save_file(timm.create_model("cifar10_krizhevsky_18pct").state_dict(), run / "model.safetensors")
+    names = {path.name for path in write_report([run], tmp_path / "out")}
+    assert "report.md" in names and not any(name.startswith(("figure2", "figure3")) for name in names)
 
 
 def test_damaged_weights_are_named_and_the_report_is_made(tmp_path, made, capsys):
