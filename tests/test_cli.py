@@ -76,7 +76,9 @@ def test_the_whole_way_in_two_processes_then_each_stage_alone(folder, inside):
     assert code != 0 and "--resume" in err
 
 
-@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    "sent, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
     name = f"stopped-{sent.name}"
     process = start(folder, "reproduce", "--gpus", "2", "--out", name, *SMALL, "--set", "epochs=2000")
