@@ -174,7 +174,7 @@ def starts(runs: Sequence[Run]) -> Figure:
     classes = max(len(run.data.get("classes", [])) for run in runs)
     if classes:
         loss.axhline(math.log(classes), color=GREY, lw=0.7, ls=":")
-    loss.set(xlabel="step", ylabel="training loss", ylim=(0, 3))
+    loss.set(xlabel="step", ylabel="training loss", ylim=(0, None))
     loss.legend(frameon=False, ncols=2)
     for number, run in enumerate(runs, start=1):
         rows = [row for row in run.lines("layers") if row["column"] == 0]
@@ -188,7 +188,7 @@ def starts(runs: Sequence[Run]) -> Figure:
         silent.set(ylim=(-2, 102), title=f"{run.name}: silent units, %")
         for axes in (gradients, silent):
             if number == 1:
-                axes.legend(frameon=False, ncols=2, fontsize=5.5)
+                axes.legend(frameon=False, fontsize=5.5, loc="upper left", bbox_to_anchor=(1, 1.1), handlelength=1.2)
             if number == len(runs):
                 axes.set_xlabel("step")
     return figure
