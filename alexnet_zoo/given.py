@@ -117,7 +117,8 @@ def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
     Photographs are prepared once, into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
     """
     if data is None and (run / "data.json").exists():
-        data = Path(json.loads((run / "data.json").read_text())["folder"])
+        folder = json.loads((run / "data.json").read_text()).get("folder")  # a published run does not say it
+        data = Path(folder) if folder else None
     cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
     if data is None and recipe.data == "digits":
         return prepare_digits(cache / f"digits-{recipe.image_size}", recipe.image_size)

@@ -22,6 +22,7 @@ from alexnet_zoo.benchmark.measure import (
 )
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
 from alexnet_zoo.data.noise import Noise
+from alexnet_zoo.models import count
 from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.lrn_forms import with_lrn
@@ -124,14 +125,13 @@ def multiply_adds(model: nn.Module, side: int) -> int:
     """Of one image, in convolutional and fully connected layers; nothing is computed to find out."""
     total = 0
 
-    def count(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
+    def add(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
         nonlocal total
-        total += output.numel() * layer.weight[0].numel()
+        total += count.multiply_adds(layer, output)
 
     meta = copy.deepcopy(model).to("meta")
     for layer in meta.modules():
-        if isinstance(layer, nn.Conv2d | nn.Linear):
-            layer.register_forward_hook(count)
+        layer.register_forward_hook(add)
     meta.eval()(torch.empty(1, 3, side, side, device="meta"))
     return total
 
