@@ -163,18 +163,20 @@ def _extent(values: Sequence[float]) -> str:
 
 @styled
 def starts(runs: Sequence[Run]) -> Figure:
-    """Loss by step of runs that were watched from their first step on, and the share of silent units of each layer."""
+    """How runs that were watched start: loss by step, each layer's gradient norm and share of silent units.
+
+    The loss is drawn over that of guessing, ln(classes), so that runs on different data can be compared.
+    """
     figure = new_figure(2.4 + 1.3 * len(runs), 2 * COLUMN_WIDTH)
     grid = figure.add_gridspec(len(runs) + 1, 2, height_ratios=[2.2] + [1.3] * len(runs))
     loss = figure.add_subplot(grid[0, :])
     for number, run in enumerate(runs):
-        steps = [(row["step"], row["loss"]) for row in run.lines("metrics")]
+        guessing = math.log(len(run.data["classes"]))
+        steps = [(row["step"], row["loss"] / guessing) for row in run.lines("metrics")]
         look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number % 4])
         loss.plot(*zip(*steps), label=run.name, lw=1.0, **look)
-    classes = max(len(run.data.get("classes", [])) for run in runs)
-    if classes:
-        loss.axhline(math.log(classes), color=GREY, lw=0.7, ls=":")
-    loss.set(xlabel="step", ylabel="training loss", ylim=(0, None))
+    loss.axhline(1, color=GREY, lw=0.7, ls=":")
+    loss.set(xlabel="step", ylabel="training loss / ln(classes)", ylim=(0, None))
     loss.legend(frameon=False, ncols=2)
     for number, run in enumerate(runs, start=1):
         rows = [row for row in run.lines("layers") if row["column"] == 0]

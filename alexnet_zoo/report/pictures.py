@@ -85,12 +85,13 @@ def _figure1(paper: Paper, results: Results) -> Iterator[Picture]:
 
 
 def _starts(results: Results) -> Iterator[Picture]:
-    runs = [run for run in results.runs if run.lines("layers")][:DRAWN]
+    runs = [run for run in results.runs if run.lines("layers") and len(run.data.get("classes", [])) > 1][:DRAWN]
     if not runs:
         return
     caption = (
-        "Training loss of a batch by step, the dotted line at guessing. Below, for each run, the norm of each layer's "
-        "gradient, and the share of its units that were above zero for no image of the batch (column 0)."
+        "Training loss of a batch by step, over that of guessing among the run's classes (the dotted line). Below, for "
+        "each run, the norm of each layer's gradient, and the share of its units that were above zero for no image of "
+        "the batch (column 0)."
     )
     last = "; ".join(f"{run.name} {run.lines('metrics')[-1]['loss']:.2f}" for run in runs)
     yield _drawn(starts(runs), "starts", "How training starts", caption, f"The last batch's loss: {last}.")

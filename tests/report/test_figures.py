@@ -1,5 +1,6 @@
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -74,9 +75,9 @@ def test_starts_shows_each_watched_run(tmp_path):
     ]
     for name, rows in (("metrics", steps), ("layers", look)):
         (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3')
-    figure = starts([run_with(tmp_path, train_top1=[10])])
+    figure = starts([replace(run_with(tmp_path, train_top1=[10]), data={"classes": ["cat", "dog"]})])
     loss, gradients, silent = figure.axes
-    assert list(loss.lines[0].get_ydata()) == pytest.approx([2.31, 2.41, 2.51])
+    assert list(loss.lines[0].get_ydata()) == pytest.approx(np.array([2.31, 2.41, 2.51]) / np.log(2))
     assert [line.get_label() for line in gradients.lines] == ["conv1", "fc8"]
     assert list(silent.lines[0].get_ydata()) == [100, 100, 100]
     assert drawn_width(figure)[1] > 0.005
