@@ -1,6 +1,6 @@
 """The command line: one command for each step, from photographs to tables. The only file that knows all rooms.
 
-Rooms are imported inside the commands, so that --help answers at once.
+Rooms are imported inside the commands, so that --help waits for torch and timm alone.
 """
 
 import sys
