@@ -178,9 +178,11 @@ def starts(runs: Sequence[Run]) -> Figure:
     loss.axhline(1, color=GREY, lw=0.7, ls=":")
     loss.set(xlabel="step", ylabel="training loss / ln(classes)", ylim=(0, None))
     loss.legend(frameon=False, ncols=2)
+    gradients = None  # of all runs, on one scale
     for number, run in enumerate(runs, start=1):
         rows = [row for row in run.lines("layers") if row["column"] == 0]
-        gradients, silent = figure.add_subplot(grid[number, 0]), figure.add_subplot(grid[number, 1])
+        gradients = figure.add_subplot(grid[number, 0], sharey=gradients)
+        silent = figure.add_subplot(grid[number, 1])
         for axes, what in ((gradients, "gradient_norm"), (silent, "silent")):
             for index, layer in enumerate(rows[0][what]):
                 values = [row[what][layer] * (100 if what == "silent" else 1) for row in rows]
