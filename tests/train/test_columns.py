@@ -98,6 +98,7 @@ def test_each_column_and_replica_drops_other_units():
     assert len(seeds) == 8
 
 
+@pytest.mark.slow
 def test_two_nodes_under_torchrun_get_the_result_of_one_process(tmp_path, digits, small_recipe):
     recipe = small_recipe(WITHOUT_DROPOUT, "epochs=0.5")
     run_training(recipe, digits.folder, tmp_path / "one", 1, resume=False)
