@@ -177,7 +177,7 @@ def starts(runs: Sequence[Run]) -> Figure:
         loss.plot(*zip(*steps), label=run.name, lw=1.0, **look)
     loss.axhline(1, color=GREY, lw=0.7, ls=":")
     loss.set(xlabel="step", ylabel="training loss / ln(classes)", ylim=(0, None))
-    loss.legend(frameon=False, ncols=2)
+    loss.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
     gradients = None  # of all runs, on one scale
     for number, run in enumerate(runs, start=1):
         rows = [row for row in run.lines("layers") if row["column"] == 0]
