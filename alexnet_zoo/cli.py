@@ -150,8 +150,8 @@ def prepare(
     workers: Annotated[Optional[int], typer.Option(help="Processes; as many as there are cores if not said.")] = None,
 ) -> None:
     """Photographs to 256x256 arrays, once: the shorter side scaled, the centre cut out (section 2)."""
-    from alexnet_zoo.data.dataset import describe, verify
-    from alexnet_zoo.data.prepare import prepare as prepare_photographs
+    from alexnet_zoo.data.prepared.dataset import describe, verify
+    from alexnet_zoo.data.prepared.prepare import prepare as prepare_photographs
 
     if check is not None:
         for line in describe(verify(check)):

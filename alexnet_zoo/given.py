@@ -13,11 +13,11 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
-from alexnet_zoo.data.dataset import Dataset, Prepared, open_prepared
-from alexnet_zoo.data.digits import prepare_digits
-from alexnet_zoo.data.named import is_dataset_name
-from alexnet_zoo.data.noise import Noise
-from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.data.batches.noise import Noise
+from alexnet_zoo.data.prepared.dataset import Dataset, Prepared, open_prepared
+from alexnet_zoo.data.prepared.digits import prepare_digits
+from alexnet_zoo.data.prepared.prepare import prepare
+from alexnet_zoo.data.sources.named import is_dataset_name
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.progress import say

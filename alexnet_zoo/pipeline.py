@@ -12,8 +12,8 @@ import torch
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.benchmark import BENCHMARKS
 from alexnet_zoo.benchmark import measure as speed
-from alexnet_zoo.data.dataset import Dataset, Prepared
-from alexnet_zoo.data.noise import Noise
+from alexnet_zoo.data.batches.noise import Noise
+from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
 from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
-from alexnet_zoo.data.dataset import Prepared
-from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.prepared.dataset import Prepared
+from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 

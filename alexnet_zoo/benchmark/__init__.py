@@ -1,9 +1,9 @@
 """Speed, as ratios between candidates measured in one run: what `alexzoo benchmark` knows, by name."""
 
-from alexnet_zoo.benchmark.columns import columns
 from alexnet_zoo.benchmark.data import gathering, loading, preparing
 from alexnet_zoo.benchmark.inference import evaluation, inference
 from alexnet_zoo.benchmark.training import lrn, training
+from alexnet_zoo.benchmark.two_devices import columns
 
 BENCHMARKS = {  # each takes measure.Options and returns rows for measure.table
     "inference": inference,

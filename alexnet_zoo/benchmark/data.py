@@ -12,12 +12,12 @@ import torch
 from PIL import Image
 
 from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, timings
-from alexnet_zoo.data import picture
-from alexnet_zoo.data.augment import draw_crops, to_input
-from alexnet_zoo.data.dataset import Prepared
-from alexnet_zoo.data.loader import Prefetch, generator
-from alexnet_zoo.data.prepare import prepare
-from alexnet_zoo.data.sources import is_photograph
+from alexnet_zoo.data.batches.augment import draw_crops, to_input
+from alexnet_zoo.data.batches.loader import Prefetch, generator
+from alexnet_zoo.data.prepared import picture
+from alexnet_zoo.data.prepared.dataset import Prepared
+from alexnet_zoo.data.prepared.prepare import prepare
+from alexnet_zoo.data.sources.source import is_photograph
 from alexnet_zoo.errors import UserError
 
 IMAGE, CROP = 256, 224

@@ -21,7 +21,7 @@ from alexnet_zoo.benchmark.measure import (
     timings,
 )
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
-from alexnet_zoo.data.noise import Noise
+from alexnet_zoo.data.batches.noise import Noise
 from alexnet_zoo.models import count
 from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
 from alexnet_zoo.onnx.export import describe, export

@@ -1,1 +1,1 @@
-"""Photographs -> 256x256 arrays (prepare, digits) -> crops (dataset) -> batches (augment)."""
+"""Photographs (sources) -> 256x256 arrays (prepared) -> batches."""

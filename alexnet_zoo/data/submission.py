@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_zoo.data.dataset import Dataset
+from alexnet_zoo.data.prepared.dataset import Dataset
 from alexnet_zoo.errors import UserError
 
 GUESSES = 5

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_zoo.data.dataset import Dataset, open_prepared
+from alexnet_zoo.data.prepared.dataset import Dataset, open_prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
@@ -210,7 +210,7 @@ def _row(
         "top5_err": f"{100 - top5:.3f}",
         "param_count": f"{parameters / 1e6:.2f}",  # in millions, as timm has it
         "crop_pct": f"{preprocessing.crop_size / preprocessing.image_size:.3f}",
-        "interpolation": "bicubic",  # of the preparation (data/picture.py); crops are not resized
+        "interpolation": "bicubic",  # of the preparation (data/prepared/picture.py); crops are not resized
         "recipe": _together(m.get("recipe", "") for m in metadata),
         "dataset": prepared.name,
         "split": dataset.name,

@@ -5,7 +5,7 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from alexnet_zoo.data.augment import ten_crop_offsets
+from alexnet_zoo.data.batches.augment import ten_crop_offsets
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 
 

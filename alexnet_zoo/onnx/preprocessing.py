@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_zoo.data.augment import Crops, centre_crop, ten_crop_offsets, to_input
-from alexnet_zoo.data.dataset import Dataset
+from alexnet_zoo.data.batches.augment import Crops, centre_crop, ten_crop_offsets, to_input
+from alexnet_zoo.data.prepared.dataset import Dataset
 from alexnet_zoo.errors import UserError
 
 

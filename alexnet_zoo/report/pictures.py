@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from alexnet_zoo.data.dataset import open_prepared
+from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.alexnet import AlexNet
 from alexnet_zoo.report import retrieval

@@ -9,8 +9,8 @@ import torch
 from matplotlib.figure import Figure
 from timm.data import ImageNetInfo
 
-from alexnet_zoo.data.augment import centre_crop, to_input
-from alexnet_zoo.data.dataset import Dataset, Prepared
+from alexnet_zoo.data.batches.augment import centre_crop, to_input
+from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
 from alexnet_zoo.report.figures import BLACK, new_figure, styled
 from alexnet_zoo.train.run import open_run
 

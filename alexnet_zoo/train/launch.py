@@ -13,7 +13,7 @@ from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from alexnet_zoo.data.dataset import open_prepared
+from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.columns import Layout, create_model, divide, join
 from alexnet_zoo.train.loop import Interrupted, train

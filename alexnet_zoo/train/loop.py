@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import Tensor
 
-from alexnet_zoo.data.augment import AS_RUN_SCALE, Crops, centre_crop, draw_crops, to_input
-from alexnet_zoo.data.dataset import Dataset, Prepared
-from alexnet_zoo.data.loader import Batch, Prefetch, generator, seed_of
+from alexnet_zoo.data.batches.augment import AS_RUN_SCALE, Crops, centre_crop, draw_crops, to_input
+from alexnet_zoo.data.batches.loader import Batch, Prefetch, generator, seed_of
+from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sync
 from alexnet_zoo.progress import Progress

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import alexnet_zoo
-from alexnet_zoo.data.dataset import Prepared
+from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
 from alexnet_zoo.train.columns import create_model

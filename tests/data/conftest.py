@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
-from alexnet_zoo.data.dataset import Prepared
-from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.data.prepared.dataset import Prepared
+from alexnet_zoo.data.prepared.prepare import prepare
 
 
 def _smooth(seed: int, width: int, height: int) -> Image.Image:

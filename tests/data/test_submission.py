@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from alexnet_zoo.data.dataset import describe, open_prepared, verify
-from alexnet_zoo.data.store import Split, Store
+from alexnet_zoo.data.prepared.dataset import describe, open_prepared, verify
+from alexnet_zoo.data.prepared.store import Split, Store
 from alexnet_zoo.data.submission import write_submission
 from alexnet_zoo.errors import UserError
 

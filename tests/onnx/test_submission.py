@@ -8,7 +8,7 @@ import pytest
 
 from alexnet_zoo import pipeline
 from alexnet_zoo.cli import main
-from alexnet_zoo.data.dataset import open_prepared
+from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.evaluate import evaluate
 

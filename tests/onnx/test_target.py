@@ -15,8 +15,8 @@ from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo import pipeline
-from alexnet_zoo.data.dataset import open_prepared
-from alexnet_zoo.data.prepare import prepare
+from alexnet_zoo.data.prepared.dataset import open_prepared
+from alexnet_zoo.data.prepared.prepare import prepare
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models import model_names

@@ -6,7 +6,7 @@ import timm
 import torch
 from safetensors.torch import save_file
 
-from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.report.retrieval import class_name, examine, neighbours, predictions
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from alexnet_zoo.data.digits import prepare_digits
+from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.train.recipe import load_recipe
 
 

@@ -15,7 +15,7 @@ import timm
 import torch
 from safetensors.torch import load_file
 
-from alexnet_zoo.data.loader import seed_of
+from alexnet_zoo.data.batches.loader import seed_of
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.count import layers_of, total
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from alexnet_zoo.data.loader import Prefetch
+from alexnet_zoo.data.batches.loader import Prefetch
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import list_checkpoints
 from alexnet_zoo.train.columns import Layout

@@ -1,0 +1,1 @@
+"""Batches: crops, mirror images, mean and colour, gathered while the device computes."""

@@ -1,0 +1,147 @@
+"""Crops, mirror images, mean and colour (sections 2 and 4.1), on a whole batch, on the device it lies on.
+
+The authors augmented on the CPU while the GPU trained. Here the CPU only gathers uint8 crops (prepared/dataset.py); the
+arithmetic runs where the training runs, without waiting for it.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+COLOUR_STD = 0.1  # of the factors alpha, both in the text and as run
+AS_RUN_SCALE = 1.1  # net 145 divided the image by this after its colour noise
+
+
+@dataclass
+class Crops:
+    """Where a batch is cropped and how it is changed: one entry an image."""
+
+    tops: Tensor  # int64 (B,)
+    lefts: Tensor  # int64 (B,)
+    mirror: Tensor  # bool (B,)
+    colour: Tensor  # float32 (B, 3): added to R, G, B, in units of 0..255
+
+    def __getitem__(self, images: slice) -> "Crops":
+        """Those of some of the images."""
+        return Crops(self.tops[images], self.lefts[images], self.mirror[images], self.colour[images])
+
+    def in_chunks(self, images: int) -> "Crops":
+        """One place and mirror decision for each `images` neighbours, as the authors' code had it."""
+        first = torch.arange(len(self.tops)) // images * images
+        return Crops(self.tops[first], self.lefts[first], self.mirror[first], self.colour)
+
+    def pin_memory(self) -> "Crops":
+        """The same in memory that a GPU fetches by itself."""
+        return Crops(*(field.pin_memory() for field in (self.tops, self.lefts, self.mirror, self.colour)))
+
+    def to(self, device, non_blocking: bool = True) -> "Crops":
+        """The same on another device; without waiting, where the memory is pinned."""
+        fields = (self.tops, self.lefts, self.mirror, self.colour)
+        return Crops(*(field.to(device, non_blocking=non_blocking) for field in fields))
+
+
+def draw_crops(
+    generator: torch.Generator,
+    batch: int,
+    image_size: int,
+    crop_size: int,
+    random_crop: bool = True,
+    mirror: bool = True,
+    colour: str = "published",
+    eigenvalues=None,
+    eigenvectors=None,
+) -> Crops:
+    """Draw the augmentation of `batch` images, on the generator's device.
+
+    Args: random_crop, any of the (image_size - crop_size + 1)^2 places, else the centre; mirror, half of the images;
+    colour, "published", "as_run" or "none" (see colour_shift), with eigenvalues (3,) and eigenvectors (3, 3) columns of
+    the RGB covariance of pixels in [0, 1] (Prepared's). Raises ValueError for another name.
+
+    All numbers are drawn whatever is asked for, so that an ablation sees the same crops as the net it is compared with.
+    """
+    device = generator.device
+    corners = torch.randint(image_size - crop_size + 1, (2, batch), generator=generator, device=device)
+    mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
+    alpha = COLOUR_STD * torch.randn(batch, 3, generator=generator, device=device)
+    if not random_crop:
+        corners = torch.full_like(corners, (image_size - crop_size) // 2)
+    if not mirror:
+        mirrored = torch.zeros_like(mirrored)
+    shift = torch.zeros_like(alpha) if colour == "none" else colour_shift(alpha, eigenvalues, eigenvectors, colour)
+    return Crops(corners[0], corners[1], mirrored, shift)
+
+
+def colour_shift(alpha: Tensor, eigenvalues, eigenvectors, colour: str) -> Tensor:
+    """Section 4.1: [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T for each row of alpha (B, 3); float32 (B, 3) in units of 0..255.
+
+    "published" takes the eigenvalues, as printed; "as_run" their square roots, as net 145 did. The printed form depends
+    on the unit of the pixels (on 0..255 it would shift by thousands), so both are computed for [0, 1], then scaled.
+    """
+    strength = torch.as_tensor(eigenvalues, dtype=torch.float32, device=alpha.device)
+    vectors = torch.as_tensor(eigenvectors, dtype=torch.float32, device=alpha.device)
+    if colour == "as_run":
+        strength = strength.sqrt()
+    elif colour != "published":
+        raise ValueError(f"colour: {colour!r} is not 'published', 'as_run' or 'none'")
+    return 255 * (alpha * strength) @ vectors.T
+
+
+def fixed_crops(batch: int, top: int, left: int, mirror: bool = False, device="cpu") -> Crops:
+    """The same crop of every image, without colour: one view of ten_crop_offsets."""
+    place = torch.full((batch,), top, device=device), torch.full((batch,), left, device=device)
+    return Crops(*place, torch.full((batch,), mirror, device=device), torch.zeros(batch, 3, device=device))
+
+
+def centre_crop(batch: int, image_size: int, crop_size: int, device="cpu") -> Crops:
+    """The central crop of every image, as it is."""
+    place = (image_size - crop_size) // 2
+    return fixed_crops(batch, place, place, device=device)
+
+
+def ten_crop_offsets(image_size: int, crop_size: int) -> list[tuple[int, int, bool]]:
+    """(top, left, mirror) of the ten views of section 4.1: four corners and the centre, then their mirror images."""
+    end, centre = image_size - crop_size, (image_size - crop_size) // 2
+    places = [(0, 0), (0, end), (end, 0), (end, end), (centre, centre)]
+    return [(top, left, mirror) for mirror in (False, True) for top, left in places]
+
+
+def to_input(
+    pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor = 1.0, out: Tensor | None = None
+) -> Tensor:
+    """The network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
+
+    Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; scale, of all or
+    (3, 1, 1) of each channel; all on one device; out, on a CPU, where to write the result (memory that is used again
+    is three times as fast as new memory).
+    Returns float32 (B, 3, s, s).
+    """
+    batch, size = pixels.shape[:2]
+    if pixels.device.type == "cpu":
+        inputs = torch.empty(batch, 3, size, size) if out is None else out
+        _to_input_by_image(pixels, crops, mean, scale, inputs)
+        return inputs
+    places = mean.unfold(0, size, 1).unfold(1, size, 1)  # a view: the mean's crop (3, s, s) at every (top, left)
+    inputs = pixels.permute(0, 3, 1, 2) - places[crops.tops, crops.lefts]
+    inputs += crops.colour[:, :, None, None]
+    inputs /= scale
+    return torch.where(crops.mirror[:, None, None, None], inputs.flip(-1), inputs)
+
+
+def _to_input_by_image(pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor, inputs: Tensor) -> None:
+    """to_input on a CPU, bit for bit: one image at a time stays in its cache, and is turned around as bytes."""
+    size, edge = pixels.shape[1], mean.shape[1]
+    upright = mean.permute(2, 0, 1).contiguous()
+    means = {False: upright, True: upright.flip(-1)}
+    planes = torch.empty(3, size, size, dtype=torch.uint8)
+    coloured, divided = bool(crops.colour.any()), isinstance(scale, Tensor) or scale != 1
+    places = (field.tolist() for field in (crops.tops, crops.lefts, crops.mirror))
+    for image, result, colour, top, left, mirror in zip(pixels, inputs, crops.colour, *places, strict=True):
+        planes.copy_(image.permute(2, 0, 1))
+        left = edge - size - left if mirror else left
+        centred = means[mirror][:, top : top + size, left : left + size]
+        torch.sub(planes.flip(-1) if mirror else planes, centred, out=result)
+        if coloured:
+            result += colour[:, None, None]
+        if divided:
+            result /= scale

@@ -1,0 +1,187 @@
+"""A prepared folder, opened: memory-mapped 256x256 images, from which only what a crop needs is read."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from alexnet_zoo.data.prepared.identity import identify
+from alexnet_zoo.data.prepared.shards import ENCODINGS, load_array, open_shard
+from alexnet_zoo.data.prepared.store import FORMAT, PREPARED, PREPARING, read_json
+from alexnet_zoo.data.sources.source import NO_LABEL
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of
+from alexnet_zoo.progress import Progress
+
+
+class Dataset:
+    """One split of a prepared folder.
+
+    Attributes: name ("train", "val" or "test"), labels (int64, len(self)), classes (label = index), identity ("" unless
+    verified), image_size; labelled, False where the labels are kept back (all are -1); names, the source name of each
+    image: CLASS/FILE, or FILE without labels.
+    """
+
+    def __init__(
+        self, folder: Path, name: str, described: dict, classes: list[str], image_size: int, encoding: str = "npy"
+    ):
+        self.folder, self.name, self.classes, self.image_size = folder, name, classes, image_size
+        self.encoding = encoding
+        self.labelled: bool = described.get("labelled", True)
+        self.identity: str = described["identity"]
+        self.unreadable: list[str] = described["unreadable"]
+        self.names_file = folder / described["names"]["file"]
+        self.labels = load_array(folder / described["labels"]["file"], (described["images"],), np.int64)
+        self.shards = [open_shard(folder, shard, image_size, encoding) for shard in described["shards"]]
+        self.starts = np.cumsum([0] + [len(shard) for shard in self.shards])
+        if self.starts[-1] != len(self.labels):
+            raise UserError(f"{folder}: {name} has {self.starts[-1]} images in its shards, {len(self.labels)} labels")
+        low, high = (0, len(classes) - 1) if self.labelled else (NO_LABEL, NO_LABEL)
+        if len(self.labels) and not low <= self.labels.min() <= self.labels.max() <= high:
+            raise UserError(f"{folder}: {name} has labels outside its {len(classes)} classes")
+        if not self.names_file.is_file() or self.names_file.read_bytes().count(b"\n") != len(self.labels):
+            raise UserError(f"{self.names_file}: does not name {len(self.labels)} images; prepare the data again")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def images(self) -> int:
+        return len(self)
+
+    @cached_property
+    def names(self) -> list[str]:
+        return self.names_file.read_text("utf-8", "surrogateescape").split("\n")[:-1]
+
+    def gather(self, indices, tops, lefts, size: int, pin_memory: bool = False) -> torch.Tensor:
+        """Crops of the images `indices`, with their upper left corners at (tops, lefts).
+
+        Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side;
+        pin_memory, whether a GPU is to fetch the result by itself.
+        Returns uint8 (B, size, size, 3), RGB. Only reads, so several threads may call it at once.
+        """
+        indices = np.asarray(indices)
+        crops = torch.empty((len(indices), size, size, 3), dtype=torch.uint8, pin_memory=pin_memory)
+        numbers = np.searchsorted(self.starts, indices, side="right") - 1
+        rows = indices - self.starts[numbers]
+        places = (part.tolist() for part in (numbers, rows, np.asarray(tops), np.asarray(lefts)))
+        jobs = zip(crops.numpy(), *places, strict=True)
+        if self.encoding == "jpeg":
+            for _ in self._decoders.map(self._cut, jobs):
+                pass
+        else:
+            for job in jobs:
+                self._cut(job)
+        return crops
+
+    def _cut(self, job: tuple) -> None:
+        crop, number, row, top, left = job
+        crop[...] = self.shards[number][row, top : top + crop.shape[0], left : left + crop.shape[1]]
+
+    @cached_property
+    def _decoders(self) -> ThreadPoolExecutor:
+        """Pillow decodes without Python's lock, so threads do."""
+        return ThreadPoolExecutor(os.cpu_count() or 1)
+
+
+class Prepared:
+    """A prepared folder.
+
+    Attributes: folder, name, image_size, classes (sorted names; label = index), mean (float32 (S, S, 3), 0..255, of the
+    train split), eigenvalues (3,) falling and eigenvectors (3, 3) columns of the RGB covariance of train pixels in
+    [0, 1], both float64; devkit_ids, ILSVRC's number of each class, or None; encoding, a key of shards.ENCODINGS;
+    sha256, of prepared.json, which holds the checksum of every file: the checksum of the data.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.described = _read_prepared(folder)
+        self.sha256 = sha256_of(folder / PREPARED)
+        try:
+            self._open(self.described)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"{folder / PREPARED}: is damaged ({error!r}); prepare the data again") from None
+
+    def _open(self, described: dict) -> None:
+        self.name: str = described["name"]
+        self.image_size: int = described["image_size"]
+        self.classes: list[str] = described["classes"]
+        self.devkit_ids: list[int] | None = described.get("devkit_ids")
+        self.encoding: str = described.get("encoding", "npy")
+        if self.encoding not in ENCODINGS:
+            raise ValueError(f"encoding {self.encoding!r}")
+        shape = (self.image_size, self.image_size, 3)
+        self.mean = load_array(self.folder / described["mean"]["file"], shape, np.float32)
+        self.eigenvalues = np.array(described["colour"]["eigenvalues"], np.float64).reshape(3)
+        self.eigenvectors = np.array(described["colour"]["eigenvectors"], np.float64).reshape(3, 3)
+        self.splits = {
+            name: Dataset(self.folder, name, split, self.classes, self.image_size, self.encoding)
+            for name, split in described["splits"].items()
+        }
+
+    def split(self, name: str) -> Dataset:
+        """The split "train", "val" or "test"; UserError for a split that this folder lacks."""
+        if name not in self.splits:
+            raise UserError(f"{self.folder}: has no split {name!r}; it has {', '.join(self.splits)}")
+        return self.splits[name]
+
+
+def open_prepared(folder: Path) -> Prepared:
+    """Open a folder that prepare or prepare_digits made, checking the size and shape of everything in it.
+
+    Raises UserError where it is missing, unfinished, of another kind, or cut short.
+    """
+    return Prepared(Path(folder))
+
+
+def verify(folder: Path) -> Prepared:
+    """open_prepared, and every byte besides: all checksums, and that each split is what `identity` says.
+
+    Raises UserError naming the first file that has changed.
+    """
+    prepared = open_prepared(folder)
+    splits = prepared.described["splits"]
+    parts = [part for split in splits.values() for part in (*split["shards"], split["labels"], split["names"])]
+    threads = os.cpu_count() or 1
+    with Progress(len(parts), "checksums", unit="files") as progress, ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(lambda part: _check_sha256(prepared.folder, part), parts):
+            progress.update()
+    for split in splits:
+        dataset = prepared.split(split)
+        found = identify(split, prepared.classes, dataset.names, dataset.labels, len(dataset.unreadable))
+        if found != dataset.identity:
+            raise UserError(f"{prepared.folder}: {split} says it is {dataset.identity!r}, but is {found or 'not'!r}")
+    _check_sha256(prepared.folder, prepared.described["mean"])
+    return prepared
+
+
+def describe(prepared: Prepared) -> list[str]:
+    """A line for each split: what it is, where that is known: "ILSVRC-2012 val, 50,000 images, complete"."""
+    lines = []
+    for split, dataset in prepared.splits.items():
+        line = dataset.identity or f"{prepared.name} {split}, {len(dataset):,} images, not verified as a published set"
+        line += "" if dataset.labelled else ", without labels"
+        line += f", {len(dataset.unreadable)} more were unreadable" if dataset.unreadable else ""
+        lines.append(f"{line} ({prepared.image_size}x{prepared.image_size}, {prepared.encoding}; checksums hold)")
+    return lines
+
+
+def _read_prepared(folder: Path) -> dict:
+    if not folder.is_dir():
+        raise UserError(f"{folder}: no such folder of prepared data")
+    if (folder / PREPARING).is_file() and not (folder / PREPARED).is_file():
+        raise UserError(f"{folder}: was not prepared to the end; run the same preparation again to finish it")
+    if not (folder / PREPARED).is_file():
+        raise UserError(f"{folder}: is not prepared data (no {PREPARED} in it)")
+    described = read_json(folder / PREPARED)
+    if described.get("format") != FORMAT:
+        raise UserError(f"{folder / PREPARED}: format {described.get('format')!r}, but this version reads {FORMAT}")
+    return described
+
+
+def _check_sha256(folder: Path, part: dict) -> None:
+    if sha256_of(folder / part["file"]) != part["sha256"]:
+        raise UserError(f"{folder / part['file']}: has changed since (checksum); prepare the data again")

@@ -1,0 +1,186 @@
+"""A prepared folder while it is being made: every file is complete, synced and checked before it has its final name.
+
+    prepared.json, mean.npy, SPLIT-labels.npy, SPLIT-names.txt, SPLIT-00000.npy or .jpegs ...   (dataset.py reads them)
+
+Until prepared.json is written, last of all, preparing.json lists the shards that are finished. index-*.npz says where
+photographs lie in their archives (sources/archives.py), so that a second run need not look again.
+"""
+
+import json
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_zoo.data.prepared.identity import identify
+from alexnet_zoo.data.prepared.moments import moments, principal_components
+from alexnet_zoo.data.prepared.shards import open_shard
+from alexnet_zoo.data.sources.archives import INDEX
+from alexnet_zoo.data.sources.source import NO_LABEL
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import sha256_of, sync
+
+FORMAT = 1
+SHARD_IMAGES = 4096  # 805 MB at 256x256
+PREPARED, PREPARING, PARTIAL = "prepared.json", "preparing.json", ".partial"
+
+
+@dataclass
+class Split:
+    """One split, ready to be described: labels and names of the images that its shards hold, in their order."""
+
+    labels: list[int]  # all NO_LABEL where they are not known
+    names: list[str]
+    shards: list[dict]  # {"file", "images", "sha256"}
+    unreadable: list[str] = field(default_factory=list)  # "NAME: reason"
+
+
+class Store:
+    """Begins, or goes on with, a prepared folder made from the source with checksum source_sha256.
+
+    `finished` says that it was complete already; `shards` holds {file: entry} of the shards finished so far.
+    Raises UserError where the folder holds anything else: nothing that existed is overwritten.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        source_sha256: str,
+        image_size: int,
+        shard_images: int = SHARD_IMAGES,
+        encoding: str = "npy",
+    ):
+        self.folder = folder
+        self.image_size, self.encoding = image_size, encoding
+        self.key = {"source_sha256": source_sha256, "image_size": image_size, "shard_images": shard_images}
+        self.key["encoding"] = encoding
+        self.shards: dict[str, dict] = {}
+        self.lock = threading.Lock()
+        self.finished = (folder / PREPARED).is_file()
+        if self.finished:
+            self._check(PREPARED)
+        elif (folder / PREPARING).is_file():
+            self.shards = self._check(PREPARING)["shards"]
+            for left_over in folder.glob(f"*{PARTIAL}"):
+                left_over.unlink()
+        else:
+            check_free(folder)
+            _make(folder)
+            self._write_json(PREPARING, self.key | {"shards": {}})
+
+    def _check(self, file: str) -> dict:
+        begun = read_json(self.folder / file)
+        differs = [name for name, value in self.key.items() if begun.get(name, "npy") != value]
+        if differs:
+            what = "other photographs" if "source_sha256" in differs else f"another {differs[0]}"
+            raise UserError(f"{self.folder}: already holds data prepared from {what}; choose another folder")
+        return begun
+
+    @contextmanager
+    def replacing(self, file: str) -> Iterator[Path]:
+        """A temporary path to write to; it gets its final name, synced, only when the block ends well."""
+        partial = self.folder / f"{file}.{os.getpid()}-{threading.get_ident()}{PARTIAL}"
+        try:
+            yield partial
+            sync(partial)
+            os.replace(partial, self.folder / file)
+            sync(self.folder)
+        except OSError as error:
+            raise UserError(f"{self.folder / file}: cannot be written ({error})") from error
+        finally:
+            partial.unlink(missing_ok=True)
+
+    def add_shard(self, file: str, entry: dict) -> None:
+        """Record a shard that has its final name."""
+        with self.lock:
+            self.shards[file] = entry
+            self._write_json(PREPARING, self.key | {"shards": self.shards})
+
+    def finish(
+        self,
+        name: str,
+        classes: list[str],
+        splits: dict[str, Split],
+        threads: int,
+        devkit_ids: list[int] | None = None,
+    ) -> None:
+        """Write labels, names, mean and colour of "train", and prepared.json."""
+        described = {split: self._describe(split, classes, content) for split, content in splits.items()}
+        mean_of = "train" if "train" in splits else next(iter(splits))  # an evaluation may want no more than a test set
+        entries = splits[mean_of].shards
+        opened = [open_shard(self.folder, entry, self.image_size, self.encoding) for entry in entries]
+        mean, covariance = moments(opened, threads)
+        eigenvalues, eigenvectors = principal_components(covariance)
+        with self.replacing("mean.npy") as path, open(path, "wb") as out:
+            np.save(out, mean)
+        prepared = {"format": FORMAT, "name": name, **self.key, "classes": classes, "splits": described}
+        prepared["devkit_ids"] = devkit_ids
+        prepared["mean"] = self._checksummed("mean.npy") | {"of": mean_of}
+        prepared["colour"] = {
+            "covariance": covariance.tolist(),
+            "eigenvalues": eigenvalues.tolist(),
+            "eigenvectors": eigenvectors.tolist(),
+        }
+        self._write_json(PREPARED, prepared)
+        (self.folder / PREPARING).unlink()
+
+    def _describe(self, split: str, classes: list[str], content: Split) -> dict:
+        labels, names = f"{split}-labels.npy", f"{split}-names.txt"
+        with self.replacing(labels) as path, open(path, "wb") as out:
+            np.save(out, np.array(content.labels, np.int64))
+        with self.replacing(names) as path:
+            path.write_text("".join(f"{name}\n" for name in content.names), "utf-8", "surrogateescape", "\n")
+        labelled = NO_LABEL not in content.labels
+        return {
+            "images": len(content.names),
+            "labelled": labelled,
+            "identity": identify(split, classes, content.names, content.labels, len(content.unreadable)),
+            "shards": content.shards,
+            "labels": self._checksummed(labels),
+            "names": self._checksummed(names),
+            "unreadable": content.unreadable,
+        }
+
+    def _checksummed(self, file: str) -> dict:
+        return {"file": file, "sha256": sha256_of(self.folder / file)}
+
+    def _write_json(self, file: str, content: dict) -> None:
+        with self.replacing(file) as path:
+            path.write_text(json.dumps(content, indent=1) + "\n")
+
+
+def check_free(folder: Path) -> None:
+    """UserError where a folder exists and holds what no preparation wrote."""
+    if any((folder / file).is_file() for file in (PREPARED, PREPARING)):
+        return
+    if folder.exists() and not folder.is_dir() or any(_foreign(folder)):
+        raise UserError(f"{folder}: not empty, and no prepared data; choose another folder")
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error})") from None
+
+
+def _foreign(folder: Path) -> Iterator[Path]:
+    """What a preparation did not write; an index may lie there before anything else does."""
+    if folder.is_dir():
+        ours = INDEX.format("*"), INDEX.format("*").replace(".npz", PARTIAL)
+        yield from (path for path in folder.iterdir() if not any(path.match(pattern) for pattern in ours))
+
+
+def read_json(path: Path) -> dict:
+    """A JSON object; UserError where the file holds anything else."""
+    try:
+        content = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: is not a JSON object")
+    return content

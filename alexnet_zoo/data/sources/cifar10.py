@@ -1,0 +1,73 @@
+"""CIFAR-10 as distributed: cifar-10-python.tar.gz or cifar-10-binary.tar.gz, 60,000 images of 32x32 pixels.
+
+The first is made of pickles. They are read as lists of instructions, of which none is carried out.
+"""
+
+import pickletools
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_zoo.data.sources.archives import unpacked
+from alexnet_zoo.data.sources.source import Listing, Source
+from alexnet_zoo.errors import UserError
+
+ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
+CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()  # sorted, which is its own order too
+BATCH, SIDE = 10_000, 32  # images in a file
+PIXELS = 3 * SIDE * SIDE
+HEADER = f"P6 {SIDE} {SIDE} 255\n".encode()  # of a PPM, with which raw pixels are an image file
+
+
+def cifar10(path: Path, batch: int = BATCH) -> Source:
+    """Train (50,000) and test (10,000); UserError where the archive is incomplete or damaged."""
+    names, contents = unpacked(path)
+    files = {Path(name).stem: content for name, content in zip(names, contents, strict=True)}
+    parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
+    missing = [file for split in parts.values() for file in split if file not in files]
+    if missing:
+        raise UserError(f"{path}: {6 - len(missing)} of its 6 files found; missing: {', '.join(missing)}")
+    read = _binary if "binary" in path.name else _pickled
+    splits = {}
+    for split, stems in parts.items():
+        labels, images = [], []
+        for stem in stems:
+            found_labels, pixels = read(files[stem], batch, f"{path}: {stem}")
+            if any(label >= len(CLASSES) for label in found_labels):
+                raise UserError(f"{path}: {stem} has labels outside the {len(CLASSES)} classes")
+            labels += found_labels
+            planes = np.frombuffer(pixels, np.uint8).reshape(-1, 3, SIDE, SIDE)
+            images += [HEADER + image.tobytes() for image in planes.transpose(0, 2, 3, 1)]
+        names = [f"{CLASSES[label]}/{split}_{number:05d}" for number, label in enumerate(labels)]
+        splits[split] = Listing(names, labels, images)
+    return Source("CIFAR-10", CLASSES, splits)
+
+
+def _binary(content: bytes, batch: int, what: str) -> tuple[list[int], bytes]:
+    """One byte of label and 3,072 of pixels an image."""
+    if len(content) != batch * (1 + PIXELS):
+        raise UserError(f"{what}: {len(content):,} bytes found, {batch * (1 + PIXELS):,} expected")
+    records = np.frombuffer(content, np.uint8).reshape(batch, 1 + PIXELS)
+    return records[:, 0].tolist(), records[:, 1:].tobytes()
+
+
+def _pickled(content: bytes, batch: int, what: str) -> tuple[list[int], bytes]:
+    """A pickled dict: the numbers behind the text "labels", and the one string that is as long as the pixels."""
+    labels, pixels, behind = [], None, ""
+    try:
+        for operation, argument, _ in pickletools.genops(content):
+            if isinstance(argument, bytes):
+                argument = argument.decode("latin-1")  # pickletools itself does so to Python 2's strings
+            if isinstance(argument, str):
+                behind = argument
+                if len(argument) == batch * PIXELS:
+                    pixels = argument.encode("latin-1")
+            elif behind == "labels" and operation.name in ("BININT", "BININT1", "BININT2"):
+                labels.append(argument)
+    except Exception as error:  # pickletools has no exception of its own
+        raise UserError(f"{what}: cannot be read ({error})") from None
+    if pixels is None:
+        raise UserError(f"{what}: holds no {batch:,} images of {SIDE}x{SIDE} pixels")
+    if len(labels) != batch:
+        raise UserError(f"{what}: {len(labels):,} labels found, {batch:,} expected")
+    return labels, pixels

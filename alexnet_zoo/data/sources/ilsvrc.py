@@ -1,0 +1,203 @@
+"""ILSVRC-2010 and ILSVRC-2012 as distributed: tars of photographs, and a development kit that says what they are.
+
+Labels here are indices into the sorted wnids. The kits number the classes in another order, 1 to 1,000; inner nodes of
+the hierarchy come after those.
+"""
+
+import io
+import re
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+from alexnet_zoo.data.sources.archives import Members, members_of, read_member
+from alexnet_zoo.data.sources.source import NO_LABEL, Listing, Source, some
+from alexnet_zoo.errors import UserError
+
+
+@dataclass(frozen=True)
+class Year:
+    """What one year's distribution consists of."""
+
+    name: str
+    stem: str  # with which all its names begin
+    train: str
+    val: str
+    test: str  # a pattern: the test archive of 2012 was published twice
+    devkit: str
+    images: dict[str, int]
+    needed: tuple[str, ...]  # splits that the paper's tables are measured on
+    classes: int = 1000
+
+
+ILSVRC2010 = Year(
+    name="ILSVRC-2010",
+    stem="ILSVRC2010",
+    train="ILSVRC2010_images_train.tar",
+    val="ILSVRC2010_images_val.tar",
+    test="ILSVRC2010_images_test.tar",
+    devkit="ILSVRC2010_devkit-1.0.tar.gz",
+    images={"train": 1_261_406, "val": 50_000, "test": 150_000},
+    needed=("train", "val", "test"),
+)
+ILSVRC2012 = Year(
+    name="ILSVRC-2012",
+    stem="ILSVRC2012",
+    train="ILSVRC2012_img_train.tar",
+    val="ILSVRC2012_img_val.tar",
+    test="ILSVRC2012_img_test*.tar",
+    devkit="ILSVRC2012_devkit_t12.tar.gz",
+    images={"train": 1_281_167, "val": 50_000, "test": 100_000},
+    needed=("train", "val"),
+)
+YEARS = (ILSVRC2010, ILSVRC2012)
+
+
+@dataclass
+class Devkit:
+    """A year's classes: wnids[i] has the id i + 1 of ground truths and of the test server."""
+
+    wnids: list[str]
+    train_images: dict[str, int]  # of each wnid, as the kit counts them
+
+    @property
+    def classes(self) -> list[str]:
+        return sorted(self.wnids)
+
+    def labels(self, ids: list[int], what: str) -> list[int]:
+        """Ids, 1.., to labels; UserError for one outside the classes."""
+        outside = [i for i in ids if not 1 <= i <= len(self.wnids)]
+        if outside:
+            raise UserError(f"{what}: the id {outside[0]} is not that of a class, 1 to {len(self.wnids)}")
+        index = {wnid: label for label, wnid in enumerate(self.classes)}
+        return [index[self.wnids[i - 1]] for i in ids]
+
+
+def year_of(folder: Path) -> Year | None:
+    """Whose archives a folder holds, by their names; UserError where it holds both years' photographs."""
+    found = [year for year in YEARS if any(folder.glob(f"{year.stem}*.tar"))]
+    found = found or [year for year in YEARS if any(folder.glob(f"{year.stem}*.tar.gz"))]
+    if len(found) > 1:
+        raise UserError(f"{folder}: holds archives of {found[0].name} and {found[1].name}; give each a folder")
+    return found[0] if found else None
+
+
+def ilsvrc(folder: Path, year: Year, splits: tuple[str, ...] | None = None, cache: Path | None = None) -> Source:
+    """The splits of a year that lie in a folder; those in `splits`, or the needed ones and test where it is there.
+
+    Raises UserError where an archive is missing or incomplete, where the kit is of the other year, or where a ground
+    truth does not fit.
+    """
+    wanted = splits or tuple(s for s in ("train", "val", "test") if s in year.needed or _find(folder, year, s))
+    archives = {split: _find(folder, year, split) for split in wanted}
+    missing = [getattr(year, split) for split, archive in archives.items() if archive is None]
+    if missing:
+        raise UserError(f"{folder}: {year.name} is not complete here, missing: {', '.join(missing)}")
+    devkit = read_devkit(folder, year)
+    listings = {}
+    for split, archive in archives.items():
+        members = members_of([archive], cache)
+        listings[split] = (
+            _train(members, archive, year, devkit)
+            if split == "train"
+            else _numbered(members, archive, year, split, devkit, _truth(folder, year, split, devkit))
+        )
+    return Source(year.name, devkit.classes, listings, [devkit.wnids.index(wnid) + 1 for wnid in devkit.classes])
+
+
+def read_devkit(folder: Path, year: Year) -> Devkit:
+    """The classes of a year, from meta.mat in the kit that lies in the folder."""
+    from scipy.io import loadmat  # here, since it takes a while to import
+
+    path = _devkit_path(folder, year)
+    content = read_member(path, "data/meta.mat")
+    if content is None:
+        raise UserError(f"{path}: holds no data/meta.mat; download it again")
+    try:
+        synsets = loadmat(io.BytesIO(content), squeeze_me=True, struct_as_record=True)["synsets"]
+        id_name = next(name for name in synsets.dtype.names if name.endswith("_ID"))
+        rows = [(int(row[id_name]), str(row["WNID"]), int(row["num_train_images"])) for row in synsets.ravel()]
+    except Exception as error:  # scipy raises nearly every type there is for a file that is not as it should be
+        raise UserError(f"{path}: its meta.mat cannot be read ({type(error).__name__}: {error})") from None
+    if id_name != f"{year.stem}_ID":
+        raise UserError(
+            f"{path}: is the kit of another year (its ids are {id_name}), the photographs are {year.name}'s"
+        )
+    leaves = sorted(row for row in rows if 1 <= row[0] <= year.classes)
+    if [leaf for leaf, _, _ in leaves] != list(range(1, year.classes + 1)):
+        raise UserError(f"{path}: {len(leaves):,} classes found, {year.classes:,} expected")
+    return Devkit([wnid for _, wnid, _ in leaves], {wnid: images for _, wnid, images in leaves})
+
+
+def _devkit_path(folder: Path, year: Year) -> Path:
+    path = folder / year.devkit
+    if path.is_file():
+        return path
+    other = next((kit for other in YEARS for kit in folder.glob(f"{other.stem}*devkit*")), None)
+    there = f" (there is {other.name}, another one)" if other else ""
+    raise UserError(f"{path}: no such archive{there}; it says which class each photograph is of")
+
+
+def _find(folder: Path, year: Year, split: str) -> Path | None:
+    return max((path for path in folder.glob(getattr(year, split)) if path.is_file()), default=None)
+
+
+def _train(members: Members, archive: Path, year: Year, devkit: Devkit) -> Listing:
+    """A tar of one tar for each synset: n01440764.tar/n01440764_10026.JPEG."""
+    wnids = [name.partition(".tar/")[0] for name in members.names]
+    counts, expected = Counter(wnids), year.images["train"]
+    absent = [wnid for wnid in devkit.classes if wnid not in counts]
+    if absent:
+        found = len(devkit.classes) - len(absent)
+        raise UserError(f"{archive}: {found:,} synsets found, {year.classes:,} expected; missing: {some(absent)}")
+    unknown = sorted(set(counts) - set(devkit.classes))
+    if unknown:
+        raise UserError(f"{archive}: {len(unknown)} synsets that {year.name}'s kit does not know: {some(unknown)}")
+    if len(members) != expected:
+        differing = [
+            f"{wnid}.tar has {counts[wnid]:,} of {images:,}"
+            for wnid, images in sorted(devkit.train_images.items())
+            if counts[wnid] != images
+        ]
+        raise UserError(f"{archive}: {len(members):,} images found, {expected:,} expected; {some(differing)}")
+    names = [name.replace(".tar/", "/", 1) for name in members.names]
+    order = sorted(range(len(names)), key=names.__getitem__)
+    index = {wnid: label for label, wnid in enumerate(devkit.classes)}
+    return Listing([names[row] for row in order], [index[wnids[row]] for row in order], members.take(order))
+
+
+def _numbered(
+    members: Members, archive: Path, year: Year, split: str, devkit: Devkit, labels: list[int] | None
+) -> Listing:
+    """ILSVRC2012_val_00000001.JPEG ..., in the order of their numbers, which is that of the ground truth."""
+    pattern = re.compile(rf"(?:.*/)?({year.stem}_{split}_(\d{{8}})\.JPEG)")
+    found = {}
+    for row, name in enumerate(members.names):
+        if match := pattern.fullmatch(name):
+            found[int(match[2])] = row, match[1]
+    expected = year.images[split]
+    if len(found) != expected:
+        raise UserError(f"{archive}: {len(found):,} images of {split} found, {expected:,} expected; download it again")
+    if sorted(found) != list(range(1, expected + 1)):
+        raise UserError(f"{archive}: its images are not numbered 1 to {expected:,}")
+    rows, files = zip(*(found[number] for number in range(1, expected + 1)), strict=True)
+    if labels is None:
+        return Listing(list(files), [NO_LABEL] * expected, members.take(rows))
+    classes = devkit.classes
+    names = [f"{classes[label]}/{file}" for label, file in zip(labels, files, strict=True)]
+    return Listing(names, labels, members.take(rows))
+
+
+def _truth(folder: Path, year: Year, split: str, devkit: Devkit) -> list[int] | None:
+    """The labels of val or test, from the ground truth in the folder or in the kit; None for 2012's test set."""
+    if split == "test" and "test" not in year.needed:
+        return None
+    name = f"{year.stem}_{'validation' if split == 'val' else split}_ground_truth.txt"
+    path = folder / name
+    content = path.read_bytes() if path.is_file() else read_member(_devkit_path(folder, year), f"/{name}")
+    if content is None:
+        raise UserError(f"{path}: no such file, nor does {year.devkit} hold it; it has the labels of {split}")
+    lines, expected = content.split(), year.images[split]
+    if len(lines) != expected or not all(line.isdigit() for line in lines):
+        raise UserError(f"{path}: {len(lines):,} labels found, {expected:,} expected")
+    return devkit.labels([int(line) for line in lines], str(path))
