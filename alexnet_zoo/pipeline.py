@@ -31,7 +31,7 @@ from alexnet_zoo.train import launch
 from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.loop import Interrupted
 from alexnet_zoo.train.recipe import Recipe, load_recipe
-from alexnet_zoo.train.run import new_run_folder, newest_run_folder, only_one, start_run
+from alexnet_zoo.train.run import Run, new_run_folder, newest_run_folder, only_one, start_run
 
 RUNS = Path("runs")
 
@@ -84,7 +84,7 @@ def reproduce_under_torchrun(
         layout.wait_for_all()
         prepared = find_data(recipe, data, run)
         with told_how_to_go_on(run):
-            launch.train(with_start(recipe), prepared, run, layout, resume, profile)
+            launch.train(Run(run, with_start(recipe), prepared, layout), resume, profile)
         if layout.first:
             measure(recipe, prepared, run, [export(str(run), None, None, None)[0]])
 

@@ -18,6 +18,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.columns import Layout, create_model, divide, join
 from alexnet_zoo.train.loop import Interrupted, train
 from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.run import Run
 
 
 def columns_of(recipe: Recipe) -> int:
@@ -52,7 +53,7 @@ def run_training(
     divide(gpus, columns_of(recipe), columns)
     if gpus == 1:
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return train(recipe, open_prepared(data), run, Layout(device=device), resume, profile)
+        return train(Run(run, recipe, open_prepared(data), Layout(device=device)), resume, profile)
     launch(gpus, work, recipe, data, run, resume, columns, profile)
 
 
@@ -92,7 +93,7 @@ def _reason(failure) -> str:
 def work(recipe: Recipe, data: Path, run: Path, resume: bool, columns: int | None, profile: bool) -> None:
     """One of the processes that `launch` started."""
     with joined(recipe, columns) as layout:
-        train(recipe, open_prepared(data), run, layout, resume, profile)
+        train(Run(run, recipe, open_prepared(data), layout), resume, profile)
 
 
 @contextmanager

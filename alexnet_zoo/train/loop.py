@@ -30,7 +30,7 @@ from alexnet_zoo.train.memory import keep_memory, kept_for_backward
 from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
 from alexnet_zoo.train.profile import StepTimes, gather_records, profile_table
 from alexnet_zoo.train.recipe import Recipe
-from alexnet_zoo.train.run import append_metrics, append_summary, forget_after
+from alexnet_zoo.train.run import Run, append_metrics, append_summary, forget_after
 from alexnet_zoo.train.watch import Watch
 
 ORDER, CROPS, DROPOUT = range(3)  # what is drawn from (seed, purpose, epoch, step)
@@ -311,17 +311,15 @@ class Training:
             forget_after(self.run, self.done.epoch, self.step)
 
 
-def train(
-    recipe: Recipe, prepared: Prepared, run: Path, layout: Layout, resume: bool = False, profile: bool = False
-) -> None:
-    """Trains `recipe` on prepared images into the folder `run`, or continues there; ends with run/model.safetensors.
+def train(run: Run, resume: bool = False, profile: bool = False) -> None:
+    """Trains a run, or continues it; ends with model.safetensors in its folder.
 
     SIGINT and SIGTERM end it after the step under way with a checkpoint and Interrupted (exit code 130).
     """
-    run.mkdir(parents=True, exist_ok=True)
-    if layout.device.type == "cpu":
+    run.folder.mkdir(parents=True, exist_ok=True)
+    if run.layout.device.type == "cpu":
         keep_memory()
-    training = Training(recipe, prepared, run, layout)
+    training = Training(run.recipe, run.prepared, run.folder, run.layout)
     if resume:
         training.resume()
 
@@ -335,9 +333,9 @@ def train(
         faulthandler.cancel_dump_traceback_later()
         for number, handler in previous.items():
             signal.signal(number, handler)
-    records = gather_records(training.model, training.times, training.kept_bytes, layout)
-    if layout.first:
-        (run / "devices.json").write_text(json.dumps(records, indent=1))
+    records = gather_records(training.model, training.times, training.kept_bytes, run.layout)
+    if run.layout.first:
+        (run.folder / "devices.json").write_text(json.dumps(records, indent=1))
         if profile:
             print(profile_table(records), flush=True)
 

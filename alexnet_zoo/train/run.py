@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,8 +19,18 @@ import alexnet_zoo
 from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
-from alexnet_zoo.train.columns import create_model
+from alexnet_zoo.train.columns import Layout, create_model
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run, opened in this process: its folder, its recipe, the prepared images, this process's place among others."""
+
+    folder: Path
+    recipe: Recipe
+    prepared: Prepared
+    layout: Layout = field(default_factory=Layout)
 
 
 def new_run_folder(parent: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import list_checkpoints
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.loop import Interrupted, Training, train
+from alexnet_zoo.train.run import Run
 
 
 def weights_of(run):
@@ -23,7 +24,7 @@ def weights_of(run):
 
 
 def test_learns_and_records(tmp_path, digits, small_recipe):
-    train(small_recipe("epochs=8", "model_args.init_std=he", "lr=0.004"), digits, tmp_path, Layout())
+    train(Run(tmp_path, small_recipe("epochs=8", "model_args.init_std=he", "lr=0.004"), digits))
     rows = (tmp_path / "summary.csv").read_text().splitlines()
     assert rows[0].startswith("epoch,train_loss,eval_loss,eval_top1,eval_top5,lr")
     first, last = (dict(zip(rows[0].split(","), map(float, row.split(",")))) for row in (rows[1], rows[-1]))
@@ -55,15 +56,15 @@ def interrupt_at(step: int, run) -> threading.Thread:
 
 def test_interrupted_and_resumed_ends_with_the_same_weights(tmp_path, digits, small_recipe):
     recipe = small_recipe("epochs=2")
-    train(recipe, digits, tmp_path / "whole", Layout())
+    train(Run(tmp_path / "whole", recipe, digits))
     parts = tmp_path / "parts"
     for step in (3, 20, 30):
         thread = interrupt_at(step, parts)
         with pytest.raises(Interrupted) as stopped:
-            train(recipe, digits, parts, Layout(), resume=True)
+            train(Run(parts, recipe, digits), resume=True)
         thread.join()
         assert stopped.value.exit_code == 130
-    train(recipe, digits, parts, Layout(), resume=True)
+    train(Run(parts, recipe, digits), resume=True)
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(parts)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert recorded(parts) == recorded(tmp_path / "whole")
@@ -71,20 +72,20 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(tmp_path, digits, sm
 
 def test_stops_once_the_training_error_is_low_enough_and_does_not_go_on(tmp_path, digits, small_recipe):
     recipe = small_recipe("epochs=30", "model_args.init_std=he", "lr=0.004", "stop_at_train_err=60", "eval_every=100")
-    train(recipe, digits, tmp_path, Layout())
+    train(Run(tmp_path, recipe, digits))
     rows = list(csv.DictReader((tmp_path / "summary.csv").open()))
     errors = [100 - float(row["train_top1"]) for row in rows]
     assert errors[-1] <= 60 < min(errors[:-1]) and len(rows) < 30
     assert [bool(row["eval_top1"]) for row in rows] == [False] * (len(rows) - 1) + [True]
     before = weights_of(tmp_path)
-    train(recipe, digits, tmp_path, Layout(), resume=True)
+    train(Run(tmp_path, recipe, digits), resume=True)
     assert all(torch.equal(before[name], w) for name, w in weights_of(tmp_path).items())
 
 
 def test_channels_last_is_the_same_computation(tmp_path, digits, small_recipe):
     for layout in ("true", "false"):
         recipe = small_recipe("precision=float64", "epochs=0.2", f"channels_last={layout}")
-        train(recipe, digits, tmp_path / layout, Layout())
+        train(Run(tmp_path / layout, recipe, digits))
     first, second = weights_of(tmp_path / "true"), weights_of(tmp_path / "false")
     assert all(torch.allclose(first[name], second[name], rtol=1e-6) for name in first)
 
@@ -107,10 +108,10 @@ def test_watch_finds_gradients_and_silent_units(tmp_path, digits, small_recipe):
 
 
 def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tmp_path, digits, small_recipe):
-    train(small_recipe(), digits, tmp_path, Layout())
+    train(Run(tmp_path, small_recipe(), digits))
     before = list_checkpoints(tmp_path / "checkpoints")
     with pytest.raises(UserError, match=r"the loss is (nan|inf) at step \d+") as caught:
-        train(small_recipe("epochs=3", "lr=1e9"), digits, tmp_path, Layout(), resume=True)
+        train(Run(tmp_path, small_recipe("epochs=3", "lr=1e9"), digits), resume=True)
     assert "lower the rate" in str(caught.value)
     assert list_checkpoints(tmp_path / "checkpoints") == before
 
@@ -147,17 +148,17 @@ def test_what_the_data_does_not_fit(digits, small_recipe, tmp_path):
         ("model_args.columns=3.5", "model alexnet_krizhevsky with"),
     ):
         with pytest.raises(UserError, match=says):
-            train(small_recipe(override), digits, tmp_path, Layout())
+            train(Run(tmp_path, small_recipe(override), digits))
 
 
 def test_initial_loss_is_that_of_guessing(tmp_path, digits, small_recipe):
-    train(small_recipe("lr=1e-9", "model_args.init_std=0.001"), digits, tmp_path, Layout())
+    train(Run(tmp_path, small_recipe("lr=1e-9", "model_args.init_std=0.001"), digits))
     first = json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[0])
     assert first["loss"] == pytest.approx(math.log(10), rel=0.05)
 
 
 def test_epochs_may_end_in_the_middle_of_one(tmp_path, digits, small_recipe):
-    train(small_recipe("epochs=1.5"), digits, tmp_path, Layout())
+    train(Run(tmp_path, small_recipe("epochs=1.5"), digits))
     rows = (tmp_path / "summary.csv").read_text().splitlines()
     assert len(rows) == 3
     steps = [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -165,17 +166,17 @@ def test_epochs_may_end_in_the_middle_of_one(tmp_path, digits, small_recipe):
 
 
 def test_fine_tuning_starts_from_the_layers_listed(tmp_path, digits, small_recipe):
-    train(small_recipe(), digits, tmp_path / "first", Layout())
+    train(Run(tmp_path / "first", small_recipe(), digits))
     weights = tmp_path / "first" / "model.safetensors"
     start = [f"start_from={weights}", 'start_layers=["conv1", "fc6"]', "seed=1", "lr=1e-12"]
-    train(small_recipe(*start), digits, tmp_path / "second", Layout())
+    train(Run(tmp_path / "second", small_recipe(*start), digits))
     first, second = weights_of(tmp_path / "first"), weights_of(tmp_path / "second")
     kept = {name for name in first if torch.allclose(first[name], second[name], atol=1e-9)}
     assert {"conv1.weight", "fc6.weight", "fc6.bias"} <= kept
     assert not kept & {"conv2.weight", "fc7.weight", "fc8.weight"}
     for wrong in ('start_layers=["conv9"]', "model_args.width_mult=0.25"):
         with pytest.raises(UserError, match="start_layers"):
-            train(small_recipe(*start, wrong), digits, tmp_path / "third", Layout())
+            train(Run(tmp_path / "third", small_recipe(*start, wrong), digits))
 
 
 def test_chunks_share_a_crop(digits, small_recipe, tmp_path):
@@ -188,7 +189,7 @@ def test_precisions(digits, small_recipe, tmp_path):
     losses = {}
     for precision in ("float64", "float32", "bfloat16"):
         recipe = small_recipe(f"precision={precision}", "model_args.drop_rate=0.0", "epochs=0.5")
-        train(recipe, digits, tmp_path / precision, Layout())
+        train(Run(tmp_path / precision, recipe, digits))
         lines = (tmp_path / precision / "metrics.jsonl").read_text().splitlines()
         losses[precision] = [json.loads(line)["loss"] for line in lines]
         assert all(tensor.dtype == torch.float32 for tensor in weights_of(tmp_path / precision).values())
