@@ -101,16 +101,22 @@ class _LocalResponseNorm(torch.autograd.Function):
         return grad_x, None, None, None, None
 
 
+def band(a: Tensor, size: int, columns: int) -> Tensor:
+    """Kernels (C, C / columns, 1, 1) of a grouped convolution that sums maps a (N, C, H, W) over their neighbours.
+
+    The kernel of a map is one where another map of its column is at most size // 2 maps away, and zero elsewhere.
+    """
+    index = torch.arange(a.shape[1], device=a.device)
+    own_column = index[: a.shape[1] // columns]
+    near = ((index % (a.shape[1] // columns)).unsqueeze(1) - own_column.unsqueeze(0)).abs() <= size // 2
+    return near.to(a.dtype).unsqueeze(2).unsqueeze(3)
+
+
 def local_response_norm_composite(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
     """The same in plain operations, for torch.jit, torch.export and torch.compile."""
     a = x if x.dtype == torch.float64 else x.float()
-    channels = a.shape[1]
-    index = torch.arange(channels, device=x.device)
-    own_column = index[: channels // columns]
-    # Row i of a column's block is one where its maps lie within the window of map i.
-    band = ((index % (channels // columns)).unsqueeze(1) - own_column.unsqueeze(0)).abs() <= size // 2
-    weight = band.to(a.dtype).mul(alpha).reshape(channels, channels // columns, 1, 1)
-    bias = torch.full([channels], k, dtype=a.dtype, device=x.device)
+    weight = band(a, size, columns).mul(alpha)
+    bias = torch.full([a.shape[1]], k, dtype=a.dtype, device=x.device)
     d = F.conv2d(a * a, weight, bias, groups=columns)
     return (a / power(d, beta)).to(x.dtype)
 

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet_zoo.models.lrn import LocalResponseNorm
+from alexnet_zoo.models.lrn import LocalResponseNorm, band
 
 
 def with_lrn(model: nn.Module, make: Callable[[LocalResponseNorm], nn.Module]) -> nn.Module:
@@ -74,12 +74,9 @@ class FourthPower(nn.Module):
         self.size, self.alpha, self.k, self.columns = lrn.size, lrn.alpha, lrn.k, lrn.columns
 
     def forward(self, a: Tensor) -> Tensor:
-        maps = a.shape[1]
-        index, own_column = torch.arange(maps), torch.arange(maps // self.columns)
-        band = ((index % len(own_column)).unsqueeze(1) - own_column).abs() <= self.size // 2
-        weight = band.to(a.dtype).mul(self.alpha).reshape(maps, -1, 1, 1)
+        weight = band(a, self.size, self.columns).mul(self.alpha)
         square = a * a
-        d = F.conv2d(square, weight, torch.full([maps], self.k), groups=self.columns)
+        d = F.conv2d(square, weight, torch.full([a.shape[1]], self.k), groups=self.columns)
         return square * square / d.pow(3)  # onnxruntime cubes by multiplying
 
 
