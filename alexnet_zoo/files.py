@@ -2,7 +2,17 @@
 
 import hashlib
 import os
+import shutil
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from safetensors import SafetensorError
+
+from alexnet_zoo.errors import UserError
+
+PARTIAL = ".partial"
 
 
 def sha256_of(path: Path) -> str:
@@ -10,8 +20,34 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+@contextmanager
+def written_whole(path: Path, advice: str = "make room, or choose another place") -> Iterator[Path]:
+    """Give a temporary path beside `path`, on which the block makes a file or a folder; then sync and rename it.
+
+    What lay at `path` stays until then, and stays where the block fails. Makes the folder around it. Raises UserError,
+    which ends with `advice`, where it cannot be written.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}{PARTIAL}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        for part in (*partial.rglob("*"), partial):
+            sync(part)
+        if partial.is_dir():
+            shutil.rmtree(path, ignore_errors=True)  # a folder cannot be renamed to one that holds files
+        os.replace(partial, path)
+        sync(path.parent)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error}); {advice}") from error
+    finally:
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        elif partial.exists():
+            partial.unlink()
+
+
 def sync(path: Path) -> None:
-    """Waits until a file, or the names in a folder, are on the disk."""
+    """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -1,12 +1,12 @@
 """What the test server of ILSVRC-2012 takes: a line for each image, five devkit ids by falling confidence."""
 
-import os
 from pathlib import Path
 
 import numpy as np
 
 from alexnet_zoo.data.prepared.dataset import Dataset
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import written_whole
 
 GUESSES = 5
 
@@ -27,11 +27,5 @@ def write_submission(path: Path, dataset: Dataset, devkit_ids: list[int], scores
     best = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
     order = sorted(range(len(dataset)), key=lambda row: dataset.names[row].rpartition("/")[2])
     lines = (" ".join(str(devkit_ids[label]) for label in best[row]) for row in order)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with written_whole(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines))
-        partial.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error})") from None
-    finally:
-        partial.unlink(missing_ok=True)

@@ -48,6 +48,7 @@ def test_data_that_cannot_be_submitted(prepared, small_prepared, tmp_path):
         write_submission(tmp_path / "x.txt", small_prepared.split("val"), small_prepared.devkit_ids, scores)
     with pytest.raises(UserError, match="3 devkit ids for 6 classes"):
         write_submission(tmp_path / "x.txt", prepared.split("test"), [1, 2, 3], scores)
+    (tmp_path / "file").touch()
     with pytest.raises(UserError, match="x.txt: cannot be written"):
-        write_submission(tmp_path / "nowhere" / "x.txt", prepared.split("test"), IDS, scores)
+        write_submission(tmp_path / "file" / "x.txt", prepared.split("test"), IDS, scores)
     assert not (tmp_path / "x.txt").exists()

@@ -9,7 +9,7 @@ from PIL import Image
 from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
 from alexnet_zoo.data.prepared.shards import shard_name
 from alexnet_zoo.data.prepared.store import Split, Store
-from alexnet_zoo.files import sha256_of
+from alexnet_zoo.files import sha256_of, written_whole
 
 EVERY = 5  # of the images of each digit, in the order of the file, each fifth is for testing
 
@@ -46,7 +46,7 @@ def in_test(target: np.ndarray) -> np.ndarray:
 def _write(store: Store, split: str, digits, indices: np.ndarray) -> Split:
     file = shard_name(split, 0)
     images = np.stack([_enlarge(digits.images[index], store.image_size) for index in indices])
-    with store.replacing(file) as path, open(path, "wb") as out:
+    with written_whole(store.folder / file) as path, open(path, "wb") as out:
         np.save(out, images)
     shard = {"file": file, "images": len(images), "sha256": sha256_of(store.folder / file)}
     names = [f"{digits.target[index]}/{index:04d}" for index in indices]

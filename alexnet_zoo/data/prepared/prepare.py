@@ -11,11 +11,11 @@ from pathlib import Path
 from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
 from alexnet_zoo.data.prepared.decoders import Decoders
 from alexnet_zoo.data.prepared.shards import ENCODINGS, begin_shard, end_shard, expected_bytes, shard_name
-from alexnet_zoo.data.prepared.store import PARTIAL, SHARD_IMAGES, Split, Store, check_free
+from alexnet_zoo.data.prepared.store import SHARD_IMAGES, Split, Store, check_free
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.data.sources.source import Source
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of
+from alexnet_zoo.files import PARTIAL, sha256_of, written_whole
 from alexnet_zoo.progress import Progress
 
 TASK_IMAGES = 32  # what a decoding process does between two reports
@@ -142,14 +142,14 @@ class _Writer:
 
     def finish(self, part: _Slice, partial: Path, unreadable: list[list], sizes: list[int]) -> None:
         images = len(part.files) - len(unreadable)
-        with self.store.replacing(part.shard) as path:
+        with written_whole(self.store.folder / part.shard) as path:
             left_out = {row for row, _ in unreadable}
             end_shard(partial, path, self.store.image_size, self.store.encoding, sizes, left_out)
         entry = {"file": part.shard, "images": images, "sha256": sha256_of(self.store.folder / part.shard)}
         self.store.add_shard(part.shard, entry | {"unreadable": unreadable})
 
     def _give_up(self) -> None:
-        with self.store.replacing("unreadable.txt") as path:
+        with written_whole(self.store.folder / "unreadable.txt") as path:
             path.write_text("".join(f"{line}\n" for line in self.unreadable), "utf-8", "surrogateescape")
         some = "; ".join(self.unreadable[:5]) + ("; ..." if len(self.unreadable) > 5 else "")
         raise UserError(

@@ -7,10 +7,8 @@ photographs lie in their archives (sources/archives.py), so that a second run ne
 """
 
 import json
-import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,11 +20,11 @@ from alexnet_zoo.data.prepared.shards import open_shard
 from alexnet_zoo.data.sources.archives import INDEX
 from alexnet_zoo.data.sources.source import NO_LABEL
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of, sync
+from alexnet_zoo.files import PARTIAL, sha256_of, written_whole
 
 FORMAT = 1
 SHARD_IMAGES = 4096  # 805 MB at 256x256
-PREPARED, PREPARING, PARTIAL = "prepared.json", "preparing.json", ".partial"
+PREPARED, PREPARING = "prepared.json", "preparing.json"
 
 
 @dataclass
@@ -69,7 +67,6 @@ class Store:
                 left_over.unlink()
         else:
             check_free(folder)
-            _make(folder)
             self._write_json(PREPARING, self.key | {"shards": {}})
 
     def _check(self, file: str) -> dict:
@@ -79,20 +76,6 @@ class Store:
             what = "other photographs" if "source_sha256" in differs else f"another {differs[0]}"
             raise UserError(f"{self.folder}: already holds data prepared from {what}; choose another folder")
         return begun
-
-    @contextmanager
-    def replacing(self, file: str) -> Iterator[Path]:
-        """A temporary path to write to; it gets its final name, synced, only when the block ends well."""
-        partial = self.folder / f"{file}.{os.getpid()}-{threading.get_ident()}{PARTIAL}"
-        try:
-            yield partial
-            sync(partial)
-            os.replace(partial, self.folder / file)
-            sync(self.folder)
-        except OSError as error:
-            raise UserError(f"{self.folder / file}: cannot be written ({error})") from error
-        finally:
-            partial.unlink(missing_ok=True)
 
     def add_shard(self, file: str, entry: dict) -> None:
         """Record a shard that has its final name."""
@@ -115,7 +98,7 @@ class Store:
         opened = [open_shard(self.folder, entry, self.image_size, self.encoding) for entry in entries]
         mean, covariance = moments(opened, threads)
         eigenvalues, eigenvectors = principal_components(covariance)
-        with self.replacing("mean.npy") as path, open(path, "wb") as out:
+        with written_whole(self.folder / "mean.npy") as path, open(path, "wb") as out:
             np.save(out, mean)
         prepared = {"format": FORMAT, "name": name, **self.key, "classes": classes, "splits": described}
         prepared["devkit_ids"] = devkit_ids
@@ -130,9 +113,9 @@ class Store:
 
     def _describe(self, split: str, classes: list[str], content: Split) -> dict:
         labels, names = f"{split}-labels.npy", f"{split}-names.txt"
-        with self.replacing(labels) as path, open(path, "wb") as out:
+        with written_whole(self.folder / labels) as path, open(path, "wb") as out:
             np.save(out, np.array(content.labels, np.int64))
-        with self.replacing(names) as path:
+        with written_whole(self.folder / names) as path:
             path.write_text("".join(f"{name}\n" for name in content.names), "utf-8", "surrogateescape", "\n")
         labelled = NO_LABEL not in content.labels
         return {
@@ -149,7 +132,7 @@ class Store:
         return {"file": file, "sha256": sha256_of(self.folder / file)}
 
     def _write_json(self, file: str, content: dict) -> None:
-        with self.replacing(file) as path:
+        with written_whole(self.folder / file) as path:
             path.write_text(json.dumps(content, indent=1) + "\n")
 
 
@@ -161,17 +144,10 @@ def check_free(folder: Path) -> None:
         raise UserError(f"{folder}: not empty, and no prepared data; choose another folder")
 
 
-def _make(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error})") from None
-
-
 def _foreign(folder: Path) -> Iterator[Path]:
     """What a preparation did not write; an index may lie there before anything else does."""
     if folder.is_dir():
-        ours = INDEX.format("*"), INDEX.format("*").replace(".npz", PARTIAL)
+        ours = INDEX.format("*"), f".{INDEX.format('*')}.*{PARTIAL}"
         yield from (path for path in folder.iterdir() if not any(path.match(pattern) for pattern in ours))
 
 

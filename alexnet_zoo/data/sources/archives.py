@@ -10,6 +10,7 @@ import numpy as np
 
 from alexnet_zoo.data.sources.source import SPLITS, Source, Tree, check_names, is_photograph, some, source_of_trees
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import written_whole
 from alexnet_zoo.progress import Progress
 
 INDEX = "index-{}.npz"
@@ -64,12 +65,9 @@ def members_of(archives: list[Path], cache: Path | None = None) -> Members:
             kept.unlink()  # of a run that was killed: scanned again
     members = _scan(archives)
     if kept:
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_suffix(".partial")
         names = np.frombuffer("\n".join(members.names).encode("utf-8", "surrogateescape"), np.uint8)
-        with open(partial, "wb") as out:
+        with written_whole(kept) as partial, open(partial, "wb") as out:
             np.savez(out, names=names, archive=members.archive, starts=members.starts, sizes=members.sizes)
-        partial.rename(kept)
     return members
 
 

@@ -154,7 +154,7 @@ def test_folder_with_other_content_is_left_alone(small_tree, small_prepared, wri
 
 def test_folder_that_cannot_be_made(small_tree, tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="out: cannot be made"):
+    with pytest.raises(UserError, match="out.*cannot be written .Not a directory."):
         prepare(small_tree, tmp_path / "file" / "out", image_size=32)
 
 
