@@ -5,12 +5,12 @@
 As printed, alpha is not divided by n; torch.nn.LocalResponseNorm and ONNX's LRN divide, so their alpha is n times ours.
 The maps of one column never see those of another: each column lives on its own GPU.
 
-Two forms of one arithmetic, which a test holds equal:
+Three forms of one arithmetic, float32 inside, which a test holds equal:
 - eager: an autograd.Function that walks the batch in pieces of a few images, so that its dozen passes stay in the
   cache, and saves nothing but its input: to compute d again there costs less than to fetch it from memory;
-- scripted, traced, compiled, exported: plain operations, the sum as a 1x1 convolution with a banded matrix of ones,
-  which is also what runs fastest in onnxruntime.
-Both take d^0.75 apart into square roots, several times cheaper than pow.
+- scripted, traced, compiled: plain operations, the sum as that of shifted slices, which a compiler makes one loop of;
+- in an ONNX file: the sum as a 1x1 convolution with a banded matrix of ones, which runs fastest in onnxruntime.
+All take d^0.75 apart into square roots, several times cheaper than pow.
 """
 
 import torch
@@ -101,6 +101,17 @@ class _LocalResponseNorm(torch.autograd.Function):
         return grad_x, None, None, None, None
 
 
+def local_response_norm_slices(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
+    """The same in plain operations, the sum as that of shifted slices; autocast rounds none of these."""
+    a = x if x.dtype == torch.float64 else x.float()
+    maps, reach = a.shape[1] // columns, size // 2
+    squares = F.pad((a * a).unflatten(1, [columns, maps]), [0, 0, 0, 0, reach, reach])
+    total = squares[:, :, :maps]
+    for shift in range(1, size):
+        total = total + squares[:, :, shift : shift + maps]
+    return (a / power((total * alpha + k).flatten(1, 2), beta)).to(x.dtype)
+
+
 def band(a: Tensor, size: int, columns: int) -> Tensor:
     """Kernels (C, C / columns, 1, 1) of a grouped convolution that sums maps a (N, C, H, W) over their neighbours.
 
@@ -112,12 +123,13 @@ def band(a: Tensor, size: int, columns: int) -> Tensor:
     return near.to(a.dtype).unsqueeze(2).unsqueeze(3)
 
 
-def local_response_norm_composite(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
-    """The same in plain operations, for torch.jit, torch.export and torch.compile."""
+def local_response_norm_banded(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
+    """The same, the sum as a 1x1 convolution with a banded matrix, which is what runs fastest in onnxruntime."""
     a = x if x.dtype == torch.float64 else x.float()
     weight = band(a, size, columns).mul(alpha)
     bias = torch.full([a.shape[1]], k, dtype=a.dtype, device=x.device)
-    d = F.conv2d(a * a, weight, bias, groups=columns)
+    with torch.autocast(x.device.type, enabled=False):  # it would convolve in half precision
+        d = F.conv2d(a * a, weight, bias, groups=columns)
     return (a / power(d, beta)).to(x.dtype)
 
 
@@ -125,10 +137,12 @@ def local_response_norm_composite(x: Tensor, size: int, alpha: float, beta: floa
 def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
     """Local response normalisation of x (N, C, H, W), in the form that fits how it is called; computes in float32."""
     if torch.jit.is_scripting():
-        return local_response_norm_composite(x, size, alpha, beta, k, columns)
+        return local_response_norm_slices(x, size, alpha, beta, k, columns)
     else:
+        if torch.onnx.is_in_onnx_export():
+            return local_response_norm_banded(x, size, alpha, beta, k, columns)
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or beta != 0.75:
-            return local_response_norm_composite(x, size, alpha, beta, k, columns)
+            return local_response_norm_slices(x, size, alpha, beta, k, columns)
         return _LocalResponseNorm.apply(x, size, alpha, k, columns)
 
 

@@ -4,7 +4,12 @@ import torch
 import torch.nn.functional as F
 
 from alexnet_zoo.models import lrn as lrn_module
-from alexnet_zoo.models.lrn import LocalResponseNorm, local_response_norm_composite
+from alexnet_zoo.models.lrn import (
+    LocalResponseNorm,
+    MapNorm,
+    local_response_norm_banded,
+    local_response_norm_slices,
+)
 
 
 def lrn_by_the_formula(a: np.ndarray, columns: int, n=5, k=2.0, alpha=1e-4, beta=0.75) -> np.ndarray:
@@ -32,9 +37,8 @@ def test_is_the_formula(piece, channels, images, columns):
     expected = lrn_by_the_formula(x.numpy(), columns)
     lrn = LocalResponseNorm(columns=columns)
     np.testing.assert_allclose(lrn(x).numpy(), expected, rtol=1e-12)
-    np.testing.assert_allclose(
-        local_response_norm_composite(x, 5, 1e-4, 0.75, 2.0, columns).numpy(), expected, rtol=1e-12
-    )
+    for form in (local_response_norm_slices, local_response_norm_banded):
+        np.testing.assert_allclose(form(x, 5, 1e-4, 0.75, 2.0, columns).numpy(), expected, rtol=1e-12)
 
 
 def test_torch_divides_alpha_by_n_and_the_paper_does_not():
@@ -56,11 +60,12 @@ def test_backward(piece, columns, beta):
     assert torch.autograd.gradcheck(LocalResponseNorm(alpha=1e-3, beta=beta, columns=columns), x)
 
 
-def test_backward_of_both_forms_is_the_same(piece):
+@pytest.mark.parametrize("form", [local_response_norm_slices, local_response_norm_banded])
+def test_backward_of_the_forms_is_the_same(piece, form):
     x = (torch.randn(4, 96, 7, 7, dtype=torch.float64) * 50).requires_grad_()
     grad = torch.randn_like(x)
     fast = torch.autograd.grad(LocalResponseNorm(columns=2)(x), x, grad)[0]
-    plain = torch.autograd.grad(local_response_norm_composite(x, 5, 1e-4, 0.75, 2.0, 2), x, grad)[0]
+    plain = torch.autograd.grad(form(x, 5, 1e-4, 0.75, 2.0, 2), x, grad)[0]
     torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
 
 
@@ -85,3 +90,30 @@ def test_layout_and_empty_batches():
     lrn = LocalResponseNorm(columns=2)
     torch.testing.assert_close(lrn(x.to(memory_format=torch.channels_last)), lrn(x))
     assert lrn(x[:0]).shape == (0, 16, 6, 6)
+
+
+FORMS = {
+    "eager": lambda norm, x: norm,
+    "scripted": lambda norm, x: torch.jit.script(norm),
+    "traced": lambda norm, x: torch.jit.trace(norm, x),
+    "compiled": lambda norm, x: torch.compile(norm, backend="aot_eager", fullgraph=True),
+    "exported": lambda norm, x: torch.export.export(norm, (x,)).module(),
+    "banded": lambda norm, x: lambda x: local_response_norm_banded(x, 5, 1e-3, 0.75, 2.0, 2),
+}
+AUTOCAST = [(LocalResponseNorm(alpha=1e-3, columns=2), form) for form in FORMS]
+AUTOCAST += [(norm, form) for norm in (LocalResponseNorm(beta=0.5), MapNorm()) for form in ("eager", "scripted")]
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")  # torch.jit is deprecated
+@pytest.mark.parametrize("norm, form", AUTOCAST, ids=lambda value: value if isinstance(value, str) else str(value))
+def test_autocast_changes_nothing(norm, form):
+    x = (torch.randn(2, 16, 5, 5) * 50).requires_grad_()
+    grad, exact = torch.randn_like(x), x.detach().double().requires_grad_()
+    run = FORMS[form](norm, x)
+    with torch.autocast("cpu", torch.bfloat16):
+        y = run(x)
+        (grad_x,) = torch.autograd.grad(y, x, grad)
+    expected = norm(exact)
+    (expected_grad,) = torch.autograd.grad(expected, exact, grad.double())
+    torch.testing.assert_close(y.double(), expected, rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(grad_x.double(), expected_grad, rtol=1e-5, atol=1e-6)
