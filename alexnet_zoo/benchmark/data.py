@@ -1,6 +1,5 @@
 """How fast photographs become prepared images, and prepared images batches; against Pillow alone and timm's loader."""
 
-import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ import torch
 from PIL import Image
 
 from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, timings
+from alexnet_zoo.cores import cores
 from alexnet_zoo.data.batches.augment import draw_crops, to_input
 from alexnet_zoo.data.batches.loader import Prefetch, generator
 from alexnet_zoo.data.prepared import picture
@@ -30,7 +30,7 @@ def preparing(options: Options, images: int = 2000, workers: int | None = None) 
     the same in Pillow's plain words. Both run in processes that were started beforehand; ours start at every turn.
     """
     with _many(options.photographs, images) as (folder, files):
-        workers = workers or os.cpu_count() or 1
+        workers = workers or cores()
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
 
             def alone(function):
@@ -154,7 +154,7 @@ def _timm_epoch(folder: Path, batch_size: int, resize: bool):
 
     dataset = create_dataset("", str(folder))
     loader = create_loader(
-        dataset, (3, CROP, CROP), batch_size, True, num_workers=os.cpu_count() or 1, device=torch.device("cpu")
+        dataset, (3, CROP, CROP), batch_size, True, num_workers=cores(), device=torch.device("cpu")
     )
     first = [transforms.Resize(IMAGE, transforms.InterpolationMode.BICUBIC)] if resize else []
     crops = [transforms.RandomCrop(CROP), transforms.RandomHorizontalFlip(), ToNumpy()]

@@ -14,6 +14,7 @@ import timm
 import torch
 from torch import nn
 
+from alexnet_zoo.cores import cores
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train.run import cpu_name
@@ -56,7 +57,7 @@ class Options:
 
 def begin(options: Options) -> "Watch":
     """Sets the threads, and looks at what else the machine is doing."""
-    torch.set_num_threads(options.threads or os.cpu_count())
+    torch.set_num_threads(options.threads or cores())
     return Watch()
 
 
@@ -160,7 +161,7 @@ def machine(device: str) -> dict[str, object]:
     on_gpu = torch.device(device).type == "cuda"
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else cpu_name(),
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "onnxruntime": version("onnxruntime-gpu"),

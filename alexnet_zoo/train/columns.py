@@ -20,6 +20,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 
+from alexnet_zoo.cores import cores
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
 from alexnet_zoo.train.exchange import Meeting
@@ -86,7 +87,7 @@ def join(model_columns: int, columns: int | None = None) -> Layout:
     if cuda:
         torch.cuda.set_device(device)
     else:
-        torch.set_num_threads(max(1, (os.cpu_count() or 1) // local_world))
+        torch.set_num_threads(max(1, cores() // local_world))
     limit = timedelta(seconds=hang_seconds())
     dist.init_process_group("nccl" if cuda else "gloo", timeout=limit, device_id=device if cuda else None)
     replicas, columns = divide(dist.get_world_size(), model_columns, columns)

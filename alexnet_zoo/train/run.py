@@ -3,7 +3,6 @@
 import csv
 import fcntl
 import json
-import os
 import platform
 import sys
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ import torch
 from torch import nn
 
 import alexnet_zoo
+from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
@@ -103,7 +103,7 @@ def environment(seed: int, data_sha256: str, gpus: int) -> dict:
         },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
         "processes": gpus,
-        "cores": os.cpu_count(),
+        "cores": cores(),
         "seed": seed,
         "data_sha256": data_sha256,
     }

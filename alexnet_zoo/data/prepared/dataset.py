@@ -1,6 +1,5 @@
 """A prepared folder, opened: memory-mapped 256x256 images, from which only what a crop needs is read."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.identity import identify
 from alexnet_zoo.data.prepared.shards import ENCODINGS, load_array, open_shard
 from alexnet_zoo.data.prepared.store import FORMAT, PREPARED, PREPARING, read_json
@@ -84,7 +84,7 @@ class Dataset:
     @cached_property
     def _decoders(self) -> ThreadPoolExecutor:
         """Pillow decodes without Python's lock, so threads do."""
-        return ThreadPoolExecutor(os.cpu_count() or 1)
+        return ThreadPoolExecutor(cores())
 
 
 class Prepared:
@@ -145,8 +145,7 @@ def verify(folder: Path) -> Prepared:
     prepared = open_prepared(folder)
     splits = prepared.described["splits"]
     parts = [part for split in splits.values() for part in (*split["shards"], split["labels"], split["names"])]
-    threads = os.cpu_count() or 1
-    with Progress(len(parts), "checksums", unit="files") as progress, ThreadPoolExecutor(threads) as pool:
+    with Progress(len(parts), "checksums", unit="files") as progress, ThreadPoolExecutor(cores()) as pool:
         for _ in pool.map(lambda part: _check_sha256(prepared.folder, part), parts):
             progress.update()
     for split in splits:

@@ -5,6 +5,7 @@ from itertools import combinations_with_replacement
 
 import numpy as np
 
+from alexnet_zoo.cores import blas_on_one_thread
 from alexnet_zoo.progress import Progress
 
 UINT16_IMAGES = 257  # whose sum 16 bits hold, whatever is on them
@@ -20,7 +21,8 @@ def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:
     """
     images, total, products = 0, 0, 0
     counts = [len(shard) for shard in shards]
-    with Progress(sum(counts), "mean and colour") as progress, ThreadPoolExecutor(threads) as pool:
+    progress = Progress(sum(counts), "mean and colour")
+    with progress, blas_on_one_thread(), ThreadPoolExecutor(threads) as pool:
         for count, (pixel_sum, product_sum) in zip(counts, pool.map(_sums, shards), strict=True):
             images, total, products = images + count, total + pixel_sum, products + product_sum
             progress.update(count)

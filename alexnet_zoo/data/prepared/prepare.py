@@ -8,6 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
 from alexnet_zoo.data.prepared.decoders import Decoders
 from alexnet_zoo.data.prepared.shards import ENCODINGS, begin_shard, end_shard, expected_bytes, shard_name
@@ -54,7 +55,7 @@ def prepare(
     photographs = open_source(source, val_fraction, splits, cache=out)
     store = Store(out, photographs.sha256(), image_size, shard_images, encoding)
     if not store.finished:
-        workers = workers or os.cpu_count() or 1
+        workers = workers or cores()
         shards = _slices(photographs, shard_images, encoding)
         _write_shards(photographs.name, shards, store, workers)
         splits = {split: _finished_split(shards, store, split) for split in photographs.splits}

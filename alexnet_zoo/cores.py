@@ -1,0 +1,21 @@
+"""Cores: how many this process may use, and who starts threads on them."""
+
+import os
+
+from threadpoolctl import threadpool_limits
+
+
+def cores() -> int:
+    """Count the cores that this process may run on: under taskset, and in many containers, fewer than there are."""
+    if hasattr(os, "process_cpu_count"):  # from Python 3.13 on
+        return os.process_cpu_count() or 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def blas_on_one_thread() -> threadpool_limits:
+    """Keep numpy's BLAS to the thread that calls it, within a `with` block in which our own threads divide the work.
+
+    Otherwise each of our threads wakes one for every core at each product, and waits for all of them: beside another
+    program, mean and colour of 9,469 images took 95 s in place of 1.0 s.
+    """
+    return threadpool_limits(1, user_api="blas")
