@@ -14,19 +14,20 @@ from alexnet_zoo.benchmark import BENCHMARKS
 from alexnet_zoo.benchmark import measure as speed
 from alexnet_zoo.data.batches.noise import Noise
 from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
-from alexnet_zoo.data.submission import check_can_submit, write_submission
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.given import Network, find_data, open_data, open_network
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.pixels import with_test_procedure
+from alexnet_zoo.onnx.predictions import check_can_submit, write_submission
 from alexnet_zoo.onnx.preprocessing import Foreign, parse_channels
 from alexnet_zoo.onnx.quantize import cost_of
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.onnx.target import load_target
 from alexnet_zoo.progress import say
 from alexnet_zoo.report import write_report
+from alexnet_zoo.results import append_results
 from alexnet_zoo.train import launch
 from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.loop import Interrupted
@@ -103,7 +104,7 @@ def measure(recipe: Recipe, prepared: Prepared, run: Path, files: list[Path]) ->
     split = prepared.split(recipe.test_split)
     rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in recipe.views]
     (run / "results.csv").unlink(missing_ok=True)
-    onnx_evaluate.append_results(run / "results.csv", rows)
+    append_results(run / "results.csv", rows)
     write_report([run], run / "report")
     for row in rows:
         print(describe_row(row))
@@ -247,7 +248,7 @@ def evaluate(
     files, dataset, _ = open_evaluation(sources, checkpoint, data, split)
     row = onnx_evaluate.evaluate(files, dataset, views, device, foreign=foreign, predictions=predictions)
     if out is not None:
-        onnx_evaluate.append_results(out, [row])
+        append_results(out, [row])
     return row
 
 

@@ -14,10 +14,9 @@ import timm
 import torch
 from torch import nn
 
-from alexnet_zoo.cores import cores
+from alexnet_zoo.cores import cores, cpu_name
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress
-from alexnet_zoo.train.run import cpu_name
 
 BUSY_LOAD, BUSY_CORES = 0.5, 0.1  # load average before the run, cores that others used during it: above is not idle
 SETTLE = 0.05  # seconds before each step: the threads of the one before spin on for some milliseconds, and take a core

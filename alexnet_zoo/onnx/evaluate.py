@@ -1,8 +1,5 @@
 """An exported network's errors, measured in onnxruntime: centre crop or ten crops, one network or several averaged."""
 
-import csv
-import io
-import os
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,17 +7,14 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_zoo.data.prepared.dataset import Dataset, open_prepared
+from alexnet_zoo.data.prepared.dataset import Dataset
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.onnx.predictions import write_predictions
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.progress import Progress
 
 CROPS_AT_A_TIME = 64  # about 40 MB of input; larger batches are no faster on a CPU
-COLUMNS = (  # of results.csv: timm's, then ours
-    "model img_size top1 top1_err top5 top5_err param_count crop_pct interpolation recipe dataset split images views "
-    "provider precision onnx_sha256 data_sha256 identity"
-).split()
 
 
 def evaluate(
@@ -149,59 +143,14 @@ def rank_of_label(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
 
 
-def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> None:
-    """The five most probable classes of each image: name, label, top1..top5, probability1..probability5."""
-    import pandas
-
-    best = np.argsort(-probability, axis=1, kind="stable")[:, : min(5, probability.shape[1])]
-    names = np.array(dataset.classes)
-    columns = {"name": dataset.names, "label": names[dataset.labels]}
-    columns |= {f"top{k + 1}": names[best[:, k]] for k in range(best.shape[1])}
-    picked = np.take_along_axis(probability, best, axis=1).round(6)
-    columns |= {f"probability{k + 1}": picked[:, k] for k in range(best.shape[1])}
-    frame = pandas.DataFrame(columns)
-    if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
-    elif path.suffix == ".parquet":
-        try:
-            frame.to_parquet(path, engine="pyarrow")
-        except ImportError:
-            raise UserError(f"{path}: parquet needs pyarrow; pip install pyarrow, or name a .csv file") from None
-    else:
-        raise UserError(f"--predictions {path}: must end in .csv or .parquet", exit_code=2)
-
-
-def append_results(path: Path, rows: list[dict]) -> None:
-    """Appends rows to a results.csv, with the header where the file is new; all of them or, after a fault, none."""
-    path = Path(path)
-    header = ",".join(COLUMNS)
-    before = path.read_text(encoding="utf-8") if path.exists() else ""
-    if before and before.splitlines()[0] != header:
-        raise UserError(f"{path}: not a results.csv of this version (its columns differ); move it away")
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    if not before:
-        writer.writeheader()
-    elif not before.endswith("\n"):
-        text.write("\n")
-    writer.writerows(rows)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_text(before + text.getvalue(), encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def _row(
     classifiers: list[OnnxClassifier], preprocessing: Preprocessing, dataset: Dataset, views: int, ranks: np.ndarray
 ) -> dict[str, object]:
     top1 = 100 * float(np.mean(ranks < 1))
     top5 = 100 * float(np.mean(ranks < min(5, len(dataset.classes))))
-    prepared = open_prepared(dataset.folder)
     metadata = [c.metadata for c in classifiers]
     parameters = sum(int(m.get("param_count", 0)) for m in metadata)
-    values = {
+    return {
         "model": _together(m.get("model", c.path.stem) for m, c in zip(metadata, classifiers, strict=True)),
         "img_size": preprocessing.crop_size,
         "top1": f"{top1:.3f}",
@@ -212,17 +161,16 @@ def _row(
         "crop_pct": f"{preprocessing.crop_size / preprocessing.image_size:.3f}",
         "interpolation": "bicubic",  # of the preparation (data/prepared/picture.py); crops are not resized
         "recipe": _together(m.get("recipe", "") for m in metadata),
-        "dataset": prepared.name,
+        "dataset": dataset.data_name,
         "split": dataset.name,
         "images": len(dataset.labels),
         "views": views,
         "provider": classifiers[0].provider,
         "precision": "+".join(sorted({c.precision for c in classifiers})),
         "onnx_sha256": "+".join(c.sha256 for c in classifiers),
-        "data_sha256": prepared.sha256,
+        "data_sha256": dataset.data_sha256,
         "identity": dataset.identity,
     }
-    return {column: values[column] for column in COLUMNS}
 
 
 def _together(names) -> str:

@@ -16,34 +16,16 @@ from pathlib import Path
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.recipes import changed
+from alexnet_zoo.results import Row, missing_columns
 
 # "ILSVRC-2012 val, 50,000 images, complete": what `alexzoo prepare` writes once it has verified a split.
 IDENTITY = re.compile(r"(?P<what>.+?), (?P<images>[\d,]+) images, complete")
 
 
-@dataclass(frozen=True)
-class Result:
-    """One line of a results.csv: one network (or ensemble), on one split, with so many views. Errors in percent."""
+@dataclass(frozen=True, kw_only=True)
+class Result(Row):
+    """One line of a results.csv, and where it was found."""
 
-    model: str
-    img_size: int
-    top1: float
-    top1_err: float
-    top5: float
-    top5_err: float
-    param_count: float
-    crop_pct: float
-    interpolation: str
-    recipe: str
-    dataset: str
-    split: str
-    images: int
-    views: int
-    provider: str
-    precision: str
-    onnx_sha256: str
-    data_sha256: str
-    identity: str
     source: Path = field(default=Path(), compare=False)
     changed: str = ""  # what the run overrode in the recipe of that name, as far as a recipe.toml lies beside the file
 
@@ -68,9 +50,6 @@ class Result:
         device = f"{self.provider}, {self.precision}"
         changed = f" with {self.changed}" if self.changed else ""
         return f"{data}, {self.images:,} images, {views}, {device}, recipe {self.recipe or '-'}{changed}"
-
-
-COLUMNS = [column.name for column in fields(Result) if column.name not in ("source", "changed")]
 
 
 @dataclass(frozen=True)
@@ -175,8 +154,7 @@ def read_results(path: Path, problems: list[str]) -> list[Result]:
     try:
         with open(path, newline="", encoding="utf-8") as file:
             reader = csv.DictReader(file)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or [])]
-            if missing:
+            if missing := missing_columns(reader.fieldnames or []):
                 problems.append(f"{path}: left out, columns missing: {', '.join(missing)}")
                 return []
             lines = [(reader.line_num, line) for line in reader]
@@ -199,8 +177,8 @@ def _result(line: dict, path: Path, changed: str) -> Result:
     if None in line or None in line.values():  # csv's marks for a line longer or shorter than the header
         raise ValueError("not as many fields as the header has")
     values: dict = {"source": path, "changed": changed}
-    for column in fields(Result):
-        if column.name not in COLUMNS:
+    for column in fields(Row):
+        if column.name not in line:
             continue
         text = line[column.name]
         try:

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 import alexnet_zoo
-from alexnet_zoo.cores import cores
+from alexnet_zoo.cores import cores, cpu_name
 from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
@@ -107,14 +107,6 @@ def environment(seed: int, data_sha256: str, gpus: int) -> dict:
         "seed": seed,
         "data_sha256": data_sha256,
     }
-
-
-def cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
 
 
 @contextmanager

@@ -5,8 +5,8 @@ import pytest
 
 from alexnet_zoo.data.prepared.dataset import describe, open_prepared, verify
 from alexnet_zoo.data.prepared.store import Split, Store
-from alexnet_zoo.data.submission import write_submission
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.onnx.predictions import write_submission
 
 CLASSES = [f"n{number:08d}" for number in range(6)]
 IDS = [4, 2, 6, 1, 3, 5]

@@ -1,5 +1,4 @@
 import base64
-import csv
 import io
 import json
 
@@ -10,8 +9,7 @@ import torch
 from onnx import TensorProto, helper
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx import evaluate as module
-from alexnet_zoo.onnx.evaluate import OnnxClassifier, append_results, evaluate, probabilities, rank_of_label, softmax
+from alexnet_zoo.onnx.evaluate import OnnxClassifier, Preprocessing, evaluate, probabilities, rank_of_label, softmax
 
 PIXELS = (slice(0, 112), slice(8, 120), slice(16, 128))  # of 128: the near edge, the centre, the far edge
 
@@ -22,7 +20,8 @@ class Some:
     def __init__(self, dataset, count):
         self.labels, self.gather = dataset.labels[:count], dataset.gather
         self.name, self.classes, self.image_size = dataset.name, dataset.classes, dataset.image_size
-        self.folder, self.identity = dataset.folder, dataset.identity
+        self.data_name, self.data_sha256 = dataset.data_name, dataset.data_sha256
+        self.identity = dataset.identity
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +52,7 @@ def errors(probability: np.ndarray, labels: np.ndarray) -> tuple[str, str]:
 @pytest.mark.parametrize("views", [1, 10])
 def test_views_are_averaged_as_in_the_paper(exported, digits, few, views):
     classifier = OnnxClassifier(exported.path, "cpu")
-    inputs = module.Preprocessing.from_metadata(classifier.metadata, classifier.path)
+    inputs = Preprocessing.from_metadata(classifier.metadata, classifier.path)
     batches = list(probabilities(classifier, inputs, few, views, batch_size=40))
     expected = by_hand(exported.model, digits, 23, views)
     assert len(batches) > 1 or views == 1
@@ -82,23 +81,6 @@ def test_rank_of_label_gives_a_dead_network_no_credit():
 
 def test_softmax_of_large_logits():
     np.testing.assert_allclose(softmax(np.array([[1000.0, 1000.0 + np.log(3)]], np.float64)), [[0.25, 0.75]])
-
-
-def test_results_are_appended_under_one_header(tmp_path, exported, few):
-    path, row = tmp_path / "results.csv", evaluate([exported.path], few, 1)
-    append_results(path, [row])
-    append_results(path, [row | {"recipe": 'a, "quoted" one'}, row])
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert list(rows[0]) == module.COLUMNS and len(rows) == 3
-    assert rows[1]["recipe"] == 'a, "quoted" one'
-    assert rows[2] == {column: str(value) for column, value in row.items()}
-    assert [file.name for file in tmp_path.iterdir()] == ["results.csv"]
-
-    path.write_text("name,top1\nmine,1\n")
-    with pytest.raises(UserError, match="not a results.csv"):
-        append_results(path, [row])
-    assert path.read_text() == "name,top1\nmine,1\n"
 
 
 def test_files_that_are_no_networks(tmp_path, exported):

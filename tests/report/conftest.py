@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from alexnet_zoo.report.results import COLUMNS
+from alexnet_zoo.results import COLUMNS
 
 DIGITS = dict(
     model="alexnet_krizhevsky", img_size=112, top1=95.0, top1_err=5.0, top5=99.5, top5_err=0.5, param_count=3.9,

@@ -22,7 +22,7 @@ class Dataset:
 
     Attributes: name ("train", "val" or "test"), labels (int64, len(self)), classes (label = index), identity ("" unless
     verified), image_size; labelled, False where the labels are kept back (all are -1); names, the source name of each
-    image: CLASS/FILE, or FILE without labels.
+    image: CLASS/FILE, or FILE without labels; data_name and data_sha256, the prepared folder's.
     """
 
     def __init__(
@@ -121,6 +121,11 @@ class Prepared:
             name: Dataset(self.folder, name, split, self.classes, self.image_size, self.encoding)
             for name, split in described["splits"].items()
         }
+        for dataset in self.splits.values():
+            dataset.data_name, dataset.data_sha256 = self.name, self.sha256
+
+    def __reduce__(self):
+        return open_prepared, (self.folder,)  # another process opens it again
 
     def split(self, name: str) -> Dataset:
         """The split "train", "val" or "test"; UserError for a split that this folder lacks."""

@@ -1,4 +1,4 @@
-"""What the test server of ILSVRC-2012 takes: a line for each image, five devkit ids by falling confidence."""
+"""What networks predicted, as a file: a table with a row an image, or lines for the test server of ILSVRC-2012."""
 
 from pathlib import Path
 
@@ -29,3 +29,25 @@ def write_submission(path: Path, dataset: Dataset, devkit_ids: list[int], scores
     lines = (" ".join(str(devkit_ids[label]) for label in best[row]) for row in order)
     with written_whole(path) as partial:
         partial.write_text("".join(f"{line}\n" for line in lines))
+
+
+def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> None:
+    """The five most probable classes of each image: name, label, top1..top5, probability1..probability5."""
+    import pandas
+
+    best = np.argsort(-probability, axis=1, kind="stable")[:, : min(5, probability.shape[1])]
+    names = np.array(dataset.classes)
+    columns = {"name": dataset.names, "label": names[dataset.labels]}
+    columns |= {f"top{k + 1}": names[best[:, k]] for k in range(best.shape[1])}
+    picked = np.take_along_axis(probability, best, axis=1).round(6)
+    columns |= {f"probability{k + 1}": picked[:, k] for k in range(best.shape[1])}
+    frame = pandas.DataFrame(columns)
+    if path.suffix == ".csv":
+        frame.to_csv(path, index=False)
+    elif path.suffix == ".parquet":
+        try:
+            frame.to_parquet(path, engine="pyarrow")
+        except ImportError:
+            raise UserError(f"{path}: parquet needs pyarrow; pip install pyarrow, or name a .csv file") from None
+    else:
+        raise UserError(f"--predictions {path}: must end in .csv or .parquet", exit_code=2)
