@@ -5,95 +5,94 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
+from alexnet_zoo.data.published import CIFAR_10, CIFAR_10_CLASSES, FALL_2009, ILSVRC_2010, ILSVRC_2012
+
 # The 1,000 wnids of ILSVRC-2012, sorted, joined by newlines.
 WNIDS_2012 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
 # The label (index into the sorted wnids) of ILSVRC2012_val_00000001 .. 00050000, joined by newlines.
 VAL_LABELS_2012 = "98a8901d9451abefb286c3a7f2ac88321a17d691fa44809acbbf1e7f77187a7d"
-
-CIFAR_CLASSES = "airplane automobile bird cat deer dog frog horse ship truck"
-FALL_2009_SYNSETS = 10_184
-FALL_2009_IMAGES = 8_900_000, 50_000  # section 6 says 8.9 million: so many, give or take
 WNID = re.compile(r"n\d{8}")
 
 
 def identify(split: str, classes: list[str], names: list[str], labels: Iterable[int], unreadable: int) -> str:
-    """A verified description such as "ILSVRC-2012 val, 50,000 images, complete", or "" for anything else.
+    """Return a verified description such as "ILSVRC-2012 val, 50,000 images, complete", or "" for anything else.
 
     Args: names, the source name CLASS/FILE of every image; labels, their classes; unreadable, how many were left out.
     """
-    if unreadable:
+    fitting = [check for check in _CHECKS if check[0].fits(split, len(names), len(classes))]
+    if unreadable or not fitting:
         return ""
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in names]
-    known = _ilsvrc2012 if _sha256(classes) == WNIDS_2012 else _KNOWN.get(len(classes))
-    name = known(split, classes, stems, [int(label) for label in labels]) if known else ""
-    return f"{name} {split}, {len(names):,} images, complete" if name else ""
+    labels = [int(label) for label in labels]
+    for published, suffix, verify in fitting:
+        if verify(split, classes, stems, labels):
+            return f"{published.name}{suffix} {split}, {len(names):,} images, complete"
+    return ""
 
 
-def _ilsvrc2012(split: str, classes: list[str], stems: list[str], labels: list[int]) -> str:
+def _ilsvrc2012(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
+    if _sha256(classes) != WNIDS_2012:
+        return False
     if split == "train":
-        right = len(stems) == 1_281_167 and _named_after_class(classes, stems, labels)
-    elif split == "val":
-        truth = _by_number("ILSVRC2012_val", 50_000, stems, labels)
-        right = truth is not None and _sha256(truth) == VAL_LABELS_2012
-    else:
-        right = split == "test" and _by_number("ILSVRC2012_test", 100_000, stems, labels) is not None
-    return "ILSVRC-2012" if right else ""
+        return _named_after_class(classes, stems, labels)
+    truth = _by_number(f"ILSVRC2012_{split}", stems, labels)
+    return truth is not None and (split == "test" or _sha256(truth) == VAL_LABELS_2012)
 
 
-def _ilsvrc2010(split: str, classes: list[str], stems: list[str], labels: list[int]) -> str:
-    """By counts and numbers: 2010's wnids and ground truth are on no list that this could be held against."""
-    if not all(map(WNID.fullmatch, classes)):
-        return ""
+def _ilsvrc2010(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
+    """By names and numbers: 2010's wnids and ground truth are on no list that this could be compared with."""
+    if not all(map(WNID.fullmatch, classes)) or _sha256(classes) == WNIDS_2012:
+        return False
     if split == "train":
-        right = len(stems) == 1_261_406 and _named_after_class(classes, stems, labels)
-    else:
-        images = {"val": 50_000, "test": 150_000}.get(split, 0)
-        truth = _by_number(f"ILSVRC2010_{split}", images, stems, labels)
-        right = truth is not None and set(Counter(truth).values()) == {images // len(classes)}
-    return "ILSVRC-2010" if right else ""
+        return _named_after_class(classes, stems, labels)
+    truth = _by_number(f"ILSVRC2010_{split}", stems, labels)
+    return truth is not None and _equally_many(classes, truth)
 
 
-def _fall2009(split: str, classes: list[str], stems: list[str], labels: list[int]) -> str:
-    """By counts: the paper names no list. Each split is the half that a hash of its names makes (sources/fall.py)."""
-    images, tolerance = FALL_2009_IMAGES
-    half = abs(2 * len(stems) - images) <= tolerance and split in ("train", "test")
-    right = half and all(map(WNID.fullmatch, classes)) and _named_after_class(classes, stems, labels)
-    return "ImageNet Fall 2009" if right else ""
+def _fall2009(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
+    """By names: the paper has no list. Each split is the half that a hash of its names makes (sources/fall.py)."""
+    return all(map(WNID.fullmatch, classes)) and _named_after_class(classes, stems, labels)
 
 
-def _cifar10(split: str, classes: list[str], stems: list[str], labels: list[int]) -> str:
-    """By the names that sources/cifar10.py gives to the images, or by those that the tree of JPEGs has."""
-    images = {"train": 50_000, "test": 10_000}.get(split)
-    if classes != CIFAR_CLASSES.split() or len(stems) != images:
-        return ""
-    if set(Counter(labels).values()) != {images // 10}:
-        return ""
-    if stems == [f"{split}_{number:05d}" for number in range(images)]:
-        return "CIFAR-10"
-    numbered = sorted(zip(labels, stems, strict=True))
-    expected = [(label, f"{number:04d}") for label in range(10) for number in range(images // 10)]
-    return "CIFAR-10 as JPEG" if numbered == expected else ""  # not the same pixels: no row of the tables
+def _cifar10(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
+    """By the names that sources/cifar10.py gives to the images of the archive, in its order."""
+    in_order = stems == [f"{split}_{number:05d}" for number in range(len(stems))]
+    return in_order and classes == CIFAR_10_CLASSES and _equally_many(classes, labels)
 
 
-_KNOWN = {1000: _ilsvrc2010, FALL_2009_SYNSETS: _fall2009, 10: _cifar10}  # by the number of classes
+def _cifar10_as_jpeg(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
+    """By the names that the tree of JPEGs has. They are not the same pixels, and fill no row of the tables."""
+    expected = [(label, f"{number:04d}") for label in range(10) for number in range(len(stems) // 10)]
+    return classes == CIFAR_10_CLASSES and sorted(zip(labels, stems, strict=True)) == expected
 
 
-def _by_number(stem: str, images: int, stems: list[str], labels: list[int]) -> list[int] | None:
-    """The labels of STEM_00000001, STEM_00000002 ...; None unless all `images` numbers are there, once each."""
-    if len(stems) != images:
-        return None
+_CHECKS = (
+    (ILSVRC_2012, "", _ilsvrc2012),
+    (ILSVRC_2010, "", _ilsvrc2010),
+    (FALL_2009, "", _fall2009),
+    (CIFAR_10, "", _cifar10),
+    (CIFAR_10, " as JPEG", _cifar10_as_jpeg),
+)
+
+
+def _by_number(stem: str, stems: list[str], labels: list[int]) -> list[int] | None:
+    """The labels of STEM_00000001, STEM_00000002 ...; None unless every number is there once."""
     numbers = [re.fullmatch(rf"{stem}_(\d{{8}})", name) for name in stems]
     if not all(numbers):
         return None
     truth = {int(number[1]): label for number, label in zip(numbers, labels, strict=True)}
-    return [truth[number] for number in range(1, images + 1)] if set(truth) == set(range(1, images + 1)) else None
+    return [truth[n] for n in range(1, len(stems) + 1)] if set(truth) == set(range(1, len(stems) + 1)) else None
 
 
 def _named_after_class(classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """All different, and each named after its class: n01440764_10026."""
+    """Whether all differ, and each is named after its class: n01440764_10026."""
     return len(set(stems)) == len(stems) and all(
         stem.startswith(classes[label] + "_") for stem, label in zip(stems, labels, strict=True)
     )
+
+
+def _equally_many(classes: list[str], labels: list[int]) -> bool:
+    return set(Counter(labels).values()) == {len(labels) // len(classes)}
 
 
 def _sha256(lines: Iterable) -> str:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
+from alexnet_zoo.data.published import CIFAR_10
+from alexnet_zoo.data.published import CIFAR_10_CLASSES as CLASSES
 from alexnet_zoo.data.sources.archives import unpacked
 from alexnet_zoo.data.sources.source import Listing, Source
 from alexnet_zoo.errors import UserError
 
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
-CLASSES = "airplane automobile bird cat deer dog frog horse ship truck".split()  # sorted, which is its own order too
 BATCH, SIDE = 10_000, 32  # images in a file
 PIXELS = 3 * SIDE * SIDE
 HEADER = f"P6 {SIDE} {SIDE} 255\n".encode()  # of a PPM, with which raw pixels are an image file
@@ -40,7 +41,7 @@ def cifar10(path: Path, batch: int = BATCH) -> Source:
             images += [HEADER + image.tobytes() for image in planes.transpose(0, 2, 3, 1)]
         names = [f"{CLASSES[label]}/{split}_{number:05d}" for number, label in enumerate(labels)]
         splits[split] = Listing(names, labels, images)
-    return Source("CIFAR-10", CLASSES, splits)
+    return Source(CIFAR_10.name, CLASSES, splits)
 
 
 def _binary(content: bytes, batch: int, what: str) -> tuple[list[int], bytes]:

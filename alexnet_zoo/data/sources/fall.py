@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from alexnet_zoo.data.published import FALL_2009, FALL_2011, PublishedSet
 from alexnet_zoo.data.sources.archives import Members, members_of
 from alexnet_zoo.data.sources.source import Listing, Source, in_val, is_photograph, some
 from alexnet_zoo.errors import UserError
@@ -13,17 +14,17 @@ SYNSET_TAR = re.compile(r"n\d{8}\.tar")
 
 @dataclass(frozen=True)
 class Release:
-    name: str
-    synsets: int
+    published: PublishedSet
     second: str  # the split beside train
     fraction: float | None  # what it gets; None: what the user says
-    named: str  # a folder or an archive of this release, by its name
+    pattern: str  # what the name of its folder or archive holds
 
 
 # "We used half of the images for training and half for testing" (section 6): which half is not known; here a hash says.
-FALL_2009 = Release("ImageNet Fall 2009", 10_184, "test", 0.5, r"fall[-_ ]?(20)?09")
-FALL_2011 = Release("ImageNet Fall 2011", 21_841, "val", None, r"fall[-_ ]?(20)?11")
-RELEASES = (FALL_2009, FALL_2011)
+RELEASES = (
+    Release(FALL_2009, "test", 0.5, r"fall[-_ ]?(20)?09"),
+    Release(FALL_2011, "val", None, r"fall[-_ ]?(20)?11"),
+)
 
 
 def synset_tars(folder: Path) -> list[Path]:
@@ -60,14 +61,15 @@ def fall(
     if not halves[second][0]:
         raise UserError(f"{path}: leaves no photograph for {second}; give more of them")
     splits = {split: Listing(names, labels, members.take(places)) for split, (names, labels, places) in halves.items()}
-    return Source(release.name if release else path.resolve().stem, sorted(rows), splits)
+    return Source(release.published.name if release else path.resolve().stem, sorted(rows), splits)
 
 
 def _release(path: Path, synsets: int, releases: tuple[Release, ...]) -> Release | None:
     for release in releases:
-        if re.search(release.named, path.resolve().name, re.IGNORECASE) and synsets != release.synsets:
-            raise UserError(f"{path}: {synsets:,} synsets found, {release.synsets:,} expected of {release.name}")
-    return next((release for release in releases if release.synsets == synsets), None)
+        known = release.published
+        if re.search(release.pattern, path.resolve().name, re.IGNORECASE) and synsets != known.classes:
+            raise UserError(f"{path}: {synsets:,} synsets found, {known.classes:,} expected of {known.name}")
+    return next((release for release in releases if release.published.classes == synsets), None)
 
 
 def _rows_by_class(members: Members, single: bool) -> dict[str, list[tuple[str, int]]]:

@@ -10,6 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from alexnet_zoo.data.published import ILSVRC_2010, ILSVRC_2012, PublishedSet
 from alexnet_zoo.data.sources.archives import Members, members_of, read_member
 from alexnet_zoo.data.sources.source import NO_LABEL, Listing, Source, some
 from alexnet_zoo.errors import UserError
@@ -19,35 +20,35 @@ from alexnet_zoo.errors import UserError
 class Year:
     """What one year's distribution consists of."""
 
-    name: str
+    published: PublishedSet
     stem: str  # with which all its names begin
     train: str
     val: str
     test: str  # a pattern: the test archive of 2012 was published twice
     devkit: str
-    images: dict[str, int]
     needed: tuple[str, ...]  # splits that the paper's tables are measured on
-    classes: int = 1000
+
+    @property
+    def name(self) -> str:
+        return self.published.name
 
 
 ILSVRC2010 = Year(
-    name="ILSVRC-2010",
+    published=ILSVRC_2010,
     stem="ILSVRC2010",
     train="ILSVRC2010_images_train.tar",
     val="ILSVRC2010_images_val.tar",
     test="ILSVRC2010_images_test.tar",
     devkit="ILSVRC2010_devkit-1.0.tar.gz",
-    images={"train": 1_261_406, "val": 50_000, "test": 150_000},
     needed=("train", "val", "test"),
 )
 ILSVRC2012 = Year(
-    name="ILSVRC-2012",
+    published=ILSVRC_2012,
     stem="ILSVRC2012",
     train="ILSVRC2012_img_train.tar",
     val="ILSVRC2012_img_val.tar",
     test="ILSVRC2012_img_test*.tar",
     devkit="ILSVRC2012_devkit_t12.tar.gz",
-    images={"train": 1_281_167, "val": 50_000, "test": 100_000},
     needed=("train", "val"),
 )
 YEARS = (ILSVRC2010, ILSVRC2012)
@@ -123,9 +124,9 @@ def read_devkit(folder: Path, year: Year) -> Devkit:
         raise UserError(
             f"{path}: is the kit of another year (its ids are {id_name}), the photographs are {year.name}'s"
         )
-    leaves = sorted(row for row in rows if 1 <= row[0] <= year.classes)
-    if [leaf for leaf, _, _ in leaves] != list(range(1, year.classes + 1)):
-        raise UserError(f"{path}: {len(leaves):,} classes found, {year.classes:,} expected")
+    leaves = sorted(row for row in rows if 1 <= row[0] <= year.published.classes)
+    if [leaf for leaf, _, _ in leaves] != list(range(1, year.published.classes + 1)):
+        raise UserError(f"{path}: {len(leaves):,} classes found, {year.published.classes:,} expected")
     return Devkit([wnid for _, wnid, _ in leaves], {wnid: images for _, wnid, images in leaves})
 
 
@@ -145,11 +146,12 @@ def _find(folder: Path, year: Year, split: str) -> Path | None:
 def _train(members: Members, archive: Path, year: Year, devkit: Devkit) -> Listing:
     """A tar of one tar for each synset: n01440764.tar/n01440764_10026.JPEG."""
     wnids = [name.partition(".tar/")[0] for name in members.names]
-    counts, expected = Counter(wnids), year.images["train"]
+    counts, expected = Counter(wnids), year.published.images["train"]
     absent = [wnid for wnid in devkit.classes if wnid not in counts]
     if absent:
-        found = len(devkit.classes) - len(absent)
-        raise UserError(f"{archive}: {found:,} synsets found, {year.classes:,} expected; missing: {some(absent)}")
+        total = len(devkit.classes)
+        missing = f"{total - len(absent):,} synsets found, {total:,} expected; missing: {some(absent)}"
+        raise UserError(f"{archive}: {missing}")
     unknown = sorted(set(counts) - set(devkit.classes))
     if unknown:
         raise UserError(f"{archive}: {len(unknown)} synsets that {year.name}'s kit does not know: {some(unknown)}")
@@ -175,7 +177,7 @@ def _numbered(
     for row, name in enumerate(members.names):
         if match := pattern.fullmatch(name):
             found[int(match[2])] = row, match[1]
-    expected = year.images[split]
+    expected = year.published.images[split]
     if len(found) != expected:
         raise UserError(f"{archive}: {len(found):,} images of {split} found, {expected:,} expected; download it again")
     if sorted(found) != list(range(1, expected + 1)):
@@ -197,7 +199,7 @@ def _truth(folder: Path, year: Year, split: str, devkit: Devkit) -> list[int] | 
     content = path.read_bytes() if path.is_file() else read_member(_devkit_path(folder, year), f"/{name}")
     if content is None:
         raise UserError(f"{path}: no such file, nor does {year.devkit} hold it; it has the labels of {split}")
-    lines, expected = content.split(), year.images[split]
+    lines, expected = content.split(), year.published.images[split]
     if len(lines) != expected or not all(line.isdigit() for line in lines):
         raise UserError(f"{path}: {len(lines):,} labels found, {expected:,} expected")
     return devkit.labels([int(line) for line in lines], str(path))

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from alexnet_zoo.data.prepared.prepare import prepare
-from alexnet_zoo.data.sources.cifar10 import CLASSES, cifar10
+from alexnet_zoo.data.published import CIFAR_10_CLASSES as CLASSES
+from alexnet_zoo.data.sources.cifar10 import cifar10
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.data.sources.source import Source
 from alexnet_zoo.errors import UserError

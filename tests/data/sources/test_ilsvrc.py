@@ -7,6 +7,7 @@ import pytest
 
 from alexnet_zoo.data.prepared.dataset import describe, verify
 from alexnet_zoo.data.prepared.prepare import prepare
+from alexnet_zoo.data.published import PublishedSet
 from alexnet_zoo.data.sources.ilsvrc import ILSVRC2010, ILSVRC2012, Devkit, ilsvrc, read_devkit, year_of
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.errors import UserError
@@ -15,7 +16,7 @@ WNIDS = ["n02119789", "n02100735", "n01440764", "n07615774"]  # ids 1 to 4
 COUNTS = [3, 5, 4, 2]
 IDS = {"val": [3, 1, 4, 2, 2, 1], "test": [4, 4, 3, 1, 2, 2, 1]}
 YEARS = {
-    year.stem: dataclasses.replace(year, classes=4, images={"train": 14, "val": 6, "test": 7})
+    year.stem: dataclasses.replace(year, published=PublishedSet(year.name, 4, {"train": 14, "val": 6, "test": 7}))
     for year in (ILSVRC2010, ILSVRC2012)
 }
 YEAR_2010, YEAR_2012 = YEARS["ILSVRC2010"], YEARS["ILSVRC2012"]
@@ -27,7 +28,7 @@ def write(tmp_path, fabricate):
 
     def numbered(year, split):
         folder = "" if (year, split) == (YEAR_2012, "val") else f"{split}/"
-        names = [f"{folder}{year.stem}_{split}_{n:08d}.JPEG" for n in range(1, year.images[split] + 1)]
+        names = [f"{folder}{year.stem}_{split}_{n:08d}.JPEG" for n in range(1, year.published.images[split] + 1)]
         return fabricate.tar({name: fabricate.photograph(n) for n, name in enumerate(names)})
 
     def truth(split):
