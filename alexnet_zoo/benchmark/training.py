@@ -8,6 +8,9 @@ from torch import Tensor, nn
 from alexnet_zoo.benchmark.measure import Options, Step, begin, facts_of, rows_of, side_of, timings
 from alexnet_zoo.models.lrn import LocalResponseNorm
 from alexnet_zoo.onnx.lrn_forms import with_lrn
+from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.step import TrainStep
 
 LRN_INPUTS = {"norm1": (96, 55, 55), "norm2": (256, 27, 27)}  # the paper's two layers (sections 3.3 and 3.5)
 
@@ -29,7 +32,7 @@ class TorchLocalResponseNorm(nn.Module):
 def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa: B008 (it is frozen)
     """Training images/s of a network as it is, with torch's LRN in place of ours, and without LRN; rows of results.
 
-    A step is forward, loss, backward and torch's SGD, on one batch that is already on the device.
+    A step is that of training (train/step.py), on one batch that is already on the device.
     """
     watch, device, batch_size = begin(options), options.device, options.batch_size or 64
     ours = timm.create_model(options.model, **model_args)
@@ -41,7 +44,7 @@ def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa:
     side = side_of(ours, model_args)
     images = torch.randn(batch_size, 3, side, side, device=device).mul_(60.0)
     labels = torch.randint(ours.num_classes, (batch_size,), device=device)
-    steps = {peer: training_step(network.to(device).train(), images, labels) for peer, network in peers.items()}
+    steps = {peer: training_step(network, images, labels) for peer, network in peers.items()}
     facts = facts_of("training", options.model, ours, batch_size, side)
     return rows_of(facts, timings(steps, options.repetitions, device, options.clock), batch_size, device, watch)
 
@@ -61,15 +64,10 @@ def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: 
 
 
 def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
-    """One step of SGD on one batch; the rate is small so that repeating the batch does not reach infinities."""
-    optimizer = torch.optim.SGD(model.parameters(), lr=1e-5, momentum=0.9, weight_decay=0.0005)
-
-    def step() -> None:
-        optimizer.zero_grad()
-        F.cross_entropy(model(images), labels).backward()
-        optimizer.step()
-
-    return step
+    """One step on one batch; the rate is small so that repeating the batch does not reach infinities."""
+    recipe = Recipe(name="benchmark", lr=1e-5, batch_size=len(images))
+    step = TrainStep(model.train(), recipe, Layout(device=images.device))
+    return lambda: step(images, labels)
 
 
 def lrn_step(module: nn.Module, x: Tensor) -> Step:

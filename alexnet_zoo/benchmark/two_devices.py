@@ -8,12 +8,10 @@ import torch
 
 from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of
 from alexnet_zoo.progress import Progress
-from alexnet_zoo.train.columns import Layout, build, create_model
-from alexnet_zoo.train.estimate import timed_step
+from alexnet_zoo.train.columns import Layout, create_model
 from alexnet_zoo.train.launch import joined, launch
-from alexnet_zoo.train.memory import keep_memory
-from alexnet_zoo.train.optim import PaperSGD, parameter_groups
 from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.step import make_step
 
 PEERS = {  # who: network, processes, cores of each. A core stands for a GPU of the paper's.
     "two columns, two devices": ("alexnet_krizhevsky", 2, 1),
@@ -30,7 +28,7 @@ def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is fr
     with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
         for _ in range(options.repetitions):
             for peer, (model, processes, threads) in PEERS.items():
-                recipe = Recipe(name=model, model=model, batch_size=batch_size)
+                recipe = Recipe(name=model, model=model, batch_size=batch_size, lr=1e-5)
                 seconds[peer].append(one_turn(recipe, processes, threads))
                 progress.update(1, last=f"{peer} {seconds[peer][-1]:.3f} s")
     with torch.device("meta"):
@@ -56,10 +54,8 @@ def steps_of(recipe: Recipe, threads: int, folder: str) -> None:
 
 
 def train_steps(recipe: Recipe, layout: Layout) -> list[float]:
-    keep_memory()
-    model = build(recipe, 1000, layout)
-    optimizer = PaperSGD(parameter_groups(model, recipe), 1e-5, recipe.momentum)
+    step = make_step(recipe, 1000, layout)
     generator = torch.Generator().manual_seed(0)  # both columns see the same images
     pixels = (torch.randn(recipe.batch_size, 3, 224, 224, generator=generator) * 60).to(layout.device)
     labels = torch.randint(1000, (recipe.batch_size,), generator=generator).to(layout.device)
-    return [timed_step(model, optimizer, pixels, labels) for _ in range(STEPS)][1:]
+    return [step.seconds(pixels, labels) for _ in range(STEPS)][1:]

@@ -1,9 +1,10 @@
 """Checkpoints: folders of safetensors and JSON, canonical (columns.py), written whole or not at all.
 
-    RUN/checkpoints/step-00001234/  model.safetensors  velocity.safetensors  state.json
+    RUN/checkpoints/step-00001234/  model.safetensors  optimizer.safetensors  state.json
 
-model.safetensors holds the weights alone, so that timm.create_model(..., checkpoint_path=...) takes it. state.json
-holds how far the run is and the checksums of all three, itself included: damage at any byte is found before use.
+model.safetensors holds the weights alone, so that timm.create_model(..., checkpoint_path=...) takes it;
+optimizer.safetensors the optimiser's tensors by parameter and key, "conv1.weight.velocity". state.json holds how far the
+run is and the checksums of all three, itself included: damage at any byte is found before use.
 """
 
 import hashlib
@@ -18,11 +19,12 @@ from torch import Tensor
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of, sync
 
-TENSOR_FILES = ("model.safetensors", "velocity.safetensors")
+MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
+VELOCITY = "velocity.safetensors"  # in place of OPTIMIZER in older checkpoints: velocities by parameter
 
 
 def save_checkpoint(
-    folder: Path, step: int, weights: dict[str, Tensor], velocities: dict[str, Tensor], state: dict, keep: int
+    folder: Path, step: int, weights: dict[str, Tensor], optimizer: dict[str, Tensor], state: dict, keep: int
 ) -> Path:
     """Writes folder/step-N under another name, syncs it and renames it; then removes all but the newest `keep`.
 
@@ -33,7 +35,7 @@ def save_checkpoint(
     try:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        for name, tensors in zip(TENSOR_FILES, (weights, velocities)):
+        for name, tensors in ((MODEL, weights), (OPTIMIZER, optimizer)):
             save_file(tensors, partial / name, metadata={"format": "pt"})
         (partial / "state.json").write_text(json.dumps(_sealed(state, partial), indent=1))
         for path in (*partial.iterdir(), partial):
@@ -57,17 +59,21 @@ def list_checkpoints(folder: Path) -> list[Path]:
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
-    """Canonical weights and velocities, and the state, after every byte was checked; UserError where one is wrong."""
+    """Canonical tensors of network and optimiser, and the state. Checks every byte; UserError where one is wrong."""
     try:
         sealed = json.loads((path / "state.json").read_text())
         if sealed != _sealed(sealed["state"], path):
             raise ValueError("its checksums do not fit")
-        weights, velocities = (load_file(path / name) for name in TENSOR_FILES)
+        weights = load_file(path / MODEL)
+        if (path / VELOCITY).exists():
+            optimizer = {f"{name}.velocity": tensor for name, tensor in load_file(path / VELOCITY).items()}
+        else:
+            optimizer = load_file(path / OPTIMIZER)
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         before = [other for other in list_checkpoints(path.parent) if other.name < path.name]
         advice = f"remove it to continue from {before[-1].name}" if before else "start the run anew"
         raise UserError(f"{path}: damaged checkpoint ({error}); {advice}") from error
-    return weights, velocities, sealed["state"]
+    return weights, optimizer, sealed["state"]
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -80,5 +86,5 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 def _sealed(state: dict, folder: Path) -> dict:
     text = json.dumps(state, sort_keys=True).encode()
-    sums = {name: sha256_of(folder / name) for name in TENSOR_FILES}
+    sums = {path.name: sha256_of(path) for path in folder.glob("*.safetensors")}
     return {"state": state, "sha256": {"state": hashlib.sha256(text).hexdigest(), **sums}}

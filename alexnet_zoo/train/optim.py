@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
+from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.recipe import Change, Recipe
 
 
@@ -39,14 +40,30 @@ class PaperSGD(Optimizer):
         return loss
 
 
-def parameter_groups(model: nn.Module, recipe: Recipe) -> list[dict]:
-    """A group for each parameter, which knows its layer and whether it is a bias; Schedule.apply sets its rate."""
-    groups = []
+OPTIMIZERS = {"paper": PaperSGD, "sgd": torch.optim.SGD}
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
+    """The recipe's optimiser. A group holds the weights, or the biases, of all layers that keep one rate throughout.
+
+    Each group says its `layer` ("": every layer that the recipe does not name) and whether it is of biases;
+    Schedule.apply sets its rate. Raises UserError where the recipe names a layer that the network lacks.
+    """
+    named = {*recipe.lr_layers, *(layer for change in recipe.changes for layer in change.layers)}
+    groups, layers = {}, []
     for name, parameter in model.named_parameters():
-        layer, _, kind = name.partition(".")
-        decay = recipe.weight_decay if kind != "bias" or recipe.decay_biases else 0.0
-        groups.append({"params": [parameter], "layer": layer, "bias": kind == "bias", "weight_decay": decay})
-    return groups
+        layer, bias = name.partition(".")[0], name.endswith(".bias")
+        layers.append(layer)
+        decay = recipe.weight_decay if recipe.decay_biases or not bias else 0.0
+        group = {"params": [], "layer": layer if layer in named else "", "bias": bias, "weight_decay": decay}
+        groups.setdefault((group["layer"], bias), group)["params"].append(parameter)
+    if unknown := named.difference(layers):
+        raise UserError(
+            f"recipe {recipe.name}: lr_layers and changes name {', '.join(sorted(unknown))}; "
+            f"{recipe.model} has {', '.join(dict.fromkeys(layers))}",
+            exit_code=2,
+        )
+    return OPTIMIZERS[recipe.optimizer](groups.values(), lr=recipe.lr, momentum=recipe.momentum)
 
 
 class Schedule:
@@ -91,7 +108,7 @@ class Schedule:
         return switched[-1] if switched else self.recipe.colour
 
     def apply(self, optimizer: Optimizer, epochs: float) -> float:
-        """Sets the rates of parameter_groups' groups; returns the highest one of weights."""
+        """Sets the rates of make_optimizer's groups; returns the highest one of weights."""
         rates = self.rates(epochs, list(dict.fromkeys(group["layer"] for group in optimizer.param_groups)))
         for group in optimizer.param_groups:
             group["lr"] = rates[group["layer"]] * (self.recipe.lr_biases if group["bias"] else 1.0)

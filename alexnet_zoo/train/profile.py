@@ -1,61 +1,39 @@
 """Where a step's time and a device's memory go, for each process: RUN/devices.json, and the table of --profile."""
 
 import resource
-import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
 import torch.distributed as dist
-from torch import nn
 
-from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.exchange import Meeting
+from alexnet_zoo.train.step import TrainStep
 
 
-class StepTimes:
-    """Seconds by activity, summed over the steps.
-
-    On CUDA an activity's time is that of launching it, but for "step", whose end waits for the device.
-    """
-
-    def __init__(self, layout: Layout):
-        self.layout = layout
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.steps = 0
-
-    @contextmanager
-    def measured(self, activity: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[activity] += time.perf_counter() - began
-        self.steps += activity == "step"
-
-
-def gather_records(model: nn.Module, times: StepTimes, kept_bytes: int, layout: Layout) -> list[dict]:
+def gather_records(train_step: TrainStep) -> list[dict]:
     """What each process measured, on every process: one record for each, in the order of the ranks."""
-    own = record_of(model, times, kept_bytes, layout)
+    own = record_of(train_step)
     if not dist.is_initialized():
         return [own]
     records = [None] * dist.get_world_size()
-    dist.all_gather_object(records, own, group=layout.patient_group)
+    dist.all_gather_object(records, own, group=train_step.layout.patient_group)
     return records
 
 
-def record_of(model: nn.Module, times: StepTimes, kept_bytes: int, layout: Layout) -> dict:
+def record_of(train_step: TrainStep) -> dict:
     """This process: milliseconds and bytes sent a step, bytes of memory.
 
-    counted_bytes is what training needs on a device of its own: weights, gradients, velocities, and kept_bytes, what
-    the forward pass keeps for the backward pass. peak_bytes is what was in use, on a CPU by all of the process.
+    counted_bytes is what training needs on a device of its own: weights, gradients, the optimiser's state, and
+    kept_bytes, what the forward pass keeps for the backward pass. peak_bytes is what was in use, on a CPU by all of
+    the process.
     """
+    model, times, layout = train_step.model, train_step.times, train_step.layout
     steps = max(times.steps, 1)
     exchanges = {f"exchange_{name}": layer for name, layer in model.named_children() if isinstance(layer, Meeting)}
     exchange = sum(layer.seconds for layer in exchanges.values())
     named = {name: times.seconds[name] for name in ("optimiser", "replicas", "data wait")}
     compute = times.seconds["step"] - exchange - named["optimiser"] - named["replicas"]
     seconds = {"compute": compute, "exchange": exchange, **named}
-    weights = sum(p.numel() * p.element_size() for p in model.parameters())
+    weights = train_step.weight_bytes
     return {
         "replica": layout.replica,
         "column": layout.column,
@@ -65,9 +43,9 @@ def record_of(model: nn.Module, times: StepTimes, kept_bytes: int, layout: Layou
         "bytes_sent_a_step": {name: layer.sent_bytes // steps for name, layer in exchanges.items()},
         "parameter_bytes": weights,
         "gradient_bytes": weights,
-        "velocity_bytes": weights,
-        "kept_bytes": kept_bytes,
-        "counted_bytes": 3 * weights + kept_bytes,
+        "optimizer_bytes": train_step.state_bytes,
+        "kept_bytes": train_step.kept_bytes,
+        "counted_bytes": 2 * weights + train_step.state_bytes + train_step.kept_bytes,
         "peak_bytes": peak_bytes(layout.device),
     }
 

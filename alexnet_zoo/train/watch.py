@@ -7,23 +7,25 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.step import TrainStep
 
 
-class Watch:
+class LayerWatch:
     """Looks at a network in every `every`-th step; each column at its own part.
 
     A unit is a map of a convolutional layer or a unit of a fully connected one. It is silent in a step where it is
     above zero nowhere in the batch; a ReLU that is silent for all images has no gradient (section 3.1).
     """
 
-    def __init__(self, model: nn.Module, layout: Layout, run: Path, every: int):
-        self.model, self.layout, self.run, self.every = model, layout, run, every
+    def __init__(self, train_step: TrainStep, run: Path, every: int):
+        self.model, self.layout, self.run, self.every = train_step.model, train_step.layout, run, every
         self.silent: dict[str, Tensor] = {}
         self.looking = False
-        for name, layer in model.named_children():
+        self.step = 0
+        for name, layer in self.model.named_children():
             if name.startswith(("relu", "act")):
                 layer.register_forward_hook(self._look(name))
+        train_step.optimizer.register_step_pre_hook(self._write)  # gradients are there, weights as the images saw them
 
     def _look(self, name: str):
         def hook(_layer: nn.Module, _inputs: tuple[Tensor], maps: Tensor) -> None:
@@ -33,15 +35,14 @@ class Watch:
         return hook
 
     def begin(self, step: int) -> None:
-        """Before the forward pass, after so many steps."""
-        self.looking = step % self.every == 0
+        """Before a step, after so many."""
+        self.step, self.looking = step, step % self.every == 0
 
-    def end(self, step: int) -> None:
-        """After the backward pass: a line of layers.jsonl for each column, written by the first process."""
+    def _write(self, *_) -> None:
+        """A line of layers.jsonl for each column, written by the first process."""
         if not self.looking:
             return
-        self.looking = False
-        own = self.row(step)
+        own = self.row()
         rows = [own]
         if dist.is_initialized():
             rows = [None] * dist.get_world_size()
@@ -50,13 +51,13 @@ class Watch:
             with (self.run / "layers.jsonl").open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows if row["replica"] == 0)
 
-    def row(self, step: int) -> dict:
+    def row(self) -> dict:
         """Norms of each layer's weights and of their gradients, and the share of its units that were silent."""
         layers = {
             name.removesuffix(".weight"): w for name, w in self.model.named_parameters() if name.endswith("weight")
         }
         return {
-            "step": step + 1,
+            "step": self.step + 1,
             "replica": self.layout.replica,
             "column": self.layout.column,
             "weight_norm": {name: float(torch.linalg.vector_norm(w.detach())) for name, w in layers.items()},

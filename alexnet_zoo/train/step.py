@@ -1,0 +1,117 @@
+"""One step of training: the same in training, in the estimate of `--dry-run` and in the benchmarks (section 5)."""
+
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.train import columns
+from alexnet_zoo.train.columns import Layout, create_model
+from alexnet_zoo.train.memory import keep_memory, kept_for_backward
+from alexnet_zoo.train.optim import make_optimizer
+from alexnet_zoo.train.recipe import Recipe
+
+
+class StepTimes:
+    """Seconds by activity, summed over the steps.
+
+    On CUDA an activity's time is that of launching it, but for "step", whose end waits for the device.
+    """
+
+    def __init__(self):
+        self.seconds: dict[str, float] = defaultdict(float)
+        self.steps = 0
+
+    @contextmanager
+    def measured(self, activity: str) -> Iterator[None]:
+        began = time.perf_counter()
+        yield
+        self.seconds[activity] += time.perf_counter() - began
+        self.steps += activity == "step"
+
+
+class TrainStep:
+    """Forward, backward, gradients summed over the replicas, update.
+
+    Args: model, the part of the network that this process holds; the recipe says its optimiser, precision and layout in
+    memory. Attributes: optimizer; times, seconds by activity; kept_bytes, what the first forward pass kept for backward.
+    """
+
+    def __init__(self, model: nn.Module, recipe: Recipe, layout: Layout):
+        if layout.device.type == "cpu":
+            keep_memory()
+        self.recipe, self.layout = recipe, layout
+        self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
+        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
+        self.model = model.to(layout.device, self.dtype, memory_format=self.memory_format)
+        self.optimizer = make_optimizer(self.model, recipe)
+        self.times = StepTimes()
+        self.kept_bytes = 0
+
+    def logits_of(self, inputs: Tensor) -> Tensor:
+        """The network's output (B, classes) for float32 inputs (B, 3, s, s)."""
+        inputs = inputs.contiguous(memory_format=self.memory_format).to(self.dtype)
+        with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
+            return self.model(inputs).to(self.dtype)
+
+    def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Trains on this replica's share of a batch; returns its loss, summed, and how many images it gets wrong."""
+        batch_size = self.recipe.batch_size  # over all replicas, whose gradients are summed
+        with nullcontext() if self.kept_bytes else kept_for_backward(self.model) as kept:
+            logits = self.logits_of(inputs)
+            loss = F.cross_entropy(logits, labels, reduction="sum") / batch_size
+        self.kept_bytes = self.kept_bytes or kept()
+        loss.backward()
+        with self.times.measured("replicas"):
+            columns.sum_gradients(self.model, self.layout)
+        with self.times.measured("optimiser"):
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        return loss.detach() * batch_size, (logits.detach().argmax(1) != labels).sum()
+
+    @property
+    def weight_bytes(self) -> int:
+        """Of this process's parameters; their gradients take as much."""
+        return bytes_of(self.model.parameters())
+
+    @property
+    def state_bytes(self) -> int:
+        """Of what the optimiser keeps from step to step."""
+        return bytes_of(tensor for state in self.optimizer.state.values() for tensor in state.values())
+
+    def seconds(self, inputs: Tensor, labels: Tensor) -> float:
+        """How long a step takes."""
+        began = time.perf_counter()
+        self(inputs, labels)
+        if inputs.is_cuda:
+            torch.cuda.synchronize()
+        return time.perf_counter() - began
+
+
+def bytes_of(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+def make_step(recipe: Recipe, num_classes: int, layout: Layout) -> TrainStep:
+    """The step of a recipe's network, or of the part of it that `layout` gives this process."""
+    check_crop(recipe, num_classes)
+    return TrainStep(columns.build(recipe, num_classes, layout), recipe, layout)
+
+
+def check_crop(recipe: Recipe, num_classes: int) -> None:
+    """Raises UserError where the network does not take the recipe's crops; computes nothing to find out."""
+    side = recipe.crop_size
+    with torch.device("meta"):
+        model, crop = create_model(recipe, num_classes=num_classes).eval(), torch.empty(1, 3, side, side)
+    try:
+        model(crop)
+    except RuntimeError as error:
+        raise UserError(
+            f"recipe {recipe.name}: {recipe.model} does not take crops of {side} pixels ({error}); "
+            f"set crop_size, or model_args.img_size={side}"
+        ) from error
