@@ -3,8 +3,8 @@
     RUN/checkpoints/step-00001234/  model.safetensors  optimizer.safetensors  state.json
 
 model.safetensors holds the weights alone, so that timm.create_model(..., checkpoint_path=...) takes it;
-optimizer.safetensors the optimiser's tensors by parameter and key, "conv1.weight.velocity". state.json holds how far the
-run is and the checksums of all three, itself included: damage at any byte is found before use.
+optimizer.safetensors the optimiser's tensors by parameter and key, "conv1.weight.velocity". state.json holds how far
+the run is and the checksums of all three, itself included: damage at any byte is found before use.
 """
 
 import hashlib
@@ -37,7 +37,7 @@ def save_checkpoint(
         partial.mkdir(parents=True)
         for name, tensors in ((MODEL, weights), (OPTIMIZER, optimizer)):
             save_file(tensors, partial / name, metadata={"format": "pt"})
-        (partial / "state.json").write_text(json.dumps(_sealed(state, partial), indent=1))
+        (partial / "state.json").write_text(json.dumps(sealed(state, partial), indent=1))
         for path in (*partial.iterdir(), partial):
             sync(path)
         shutil.rmtree(final, ignore_errors=True)
@@ -61,8 +61,8 @@ def list_checkpoints(folder: Path) -> list[Path]:
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
     """Canonical tensors of network and optimiser, and the state. Checks every byte; UserError where one is wrong."""
     try:
-        sealed = json.loads((path / "state.json").read_text())
-        if sealed != _sealed(sealed["state"], path):
+        held = json.loads((path / "state.json").read_text())
+        if held != sealed(held["state"], path):
             raise ValueError("its checksums do not fit")
         weights = load_file(path / MODEL)
         if (path / VELOCITY).exists():
@@ -73,7 +73,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], d
         before = [other for other in list_checkpoints(path.parent) if other.name < path.name]
         advice = f"remove it to continue from {before[-1].name}" if before else "start the run anew"
         raise UserError(f"{path}: damaged checkpoint ({error}); {advice}") from error
-    return weights, optimizer, sealed["state"]
+    return weights, optimizer, held["state"]
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
@@ -84,7 +84,8 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
         raise UserError(f"{path}: not a whole .safetensors file: {error}; name another") from error
 
 
-def _sealed(state: dict, folder: Path) -> dict:
+def sealed(state: dict, folder: Path) -> dict:
+    """What state.json holds: the state, its checksum and those of the folder's tensors."""
     text = json.dumps(state, sort_keys=True).encode()
     sums = {path.name: sha256_of(path) for path in folder.glob("*.safetensors")}
     return {"state": state, "sha256": {"state": hashlib.sha256(text).hexdigest(), **sums}}

@@ -11,6 +11,10 @@ from alexnet_zoo.declared import declared, read_declared, validated
 from alexnet_zoo.errors import UserError
 
 Colour = Literal["published", "as_run", "none"]
+DataSet = Literal[
+    "digits", "photographs", "CIFAR-10", "ILSVRC-2010", "ILSVRC-2012", "ImageNet-Fall-2009", "ImageNet-Fall-2011"
+]
+RETIRED = ("expect",)  # fields of older recipe.toml files, which say nothing of the run
 
 
 class Change(BaseModel):
@@ -49,8 +53,7 @@ class Recipe(BaseModel):
 
     name: str
     reproduces: str = ""  # the row, net or claim of reports/paper.toml that this recipe measures
-    expect: dict[str, float] = {}  # the figures published for it
-    data: str = "photographs"  # what --data must hold; "digits" is embedded
+    data: DataSet = "photographs"  # what the figure is of; a run on other photographs fills no row of the tables
     train_split: str = "train"
     eval_split: str = "val"  # steers the rate
     test_split: str = "val"  # what the exported network is measured on
@@ -76,6 +79,7 @@ class Recipe(BaseModel):
     batch_size: int = Field(128, gt=0)  # over all devices
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
     channels_last: bool = False  # how maps lie in memory: faster for small networks on a CPU
+    optimizer: Literal["paper", "sgd"] = "paper"  # the rate inside the velocity (section 5), or torch's, outside
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)
     decay_biases: bool = True
@@ -88,9 +92,7 @@ class Recipe(BaseModel):
     patience: int = Field(5, gt=0)  # plateau: epochs without a lower validation error before a drop
     drop_epochs: list[float] = []  # fixed: after which of them the rates drop
     changes: list[Change] = []
-    stop_at_train_err: float = Field(
-        0.0, ge=0, le=100
-    )  # ends after an epoch whose training error, in percent, is no higher
+    stop_at_train_err: float = Field(0.0, ge=0, le=100)  # ends after an epoch with no higher training error, in percent
 
     seed: int = Field(0, ge=0)
     checkpoint_minutes: float = Field(10.0, ge=0)  # besides one at the end of each epoch
@@ -104,13 +106,30 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
     Raises UserError (exit code 2) with the file, the field and what is allowed.
     """
     path = declared("reproduce", name)
-    fields = {"name": path.stem, **read_declared("reproduce", path, own=("name", "reproduces", "expect"))}
+    fields = {"name": path.stem, **read_declared("reproduce", path, own=("name", "reproduces"))}
     for override in overrides:
         _override(fields, override)
-    recipe = validated(Recipe, path, fields)
+    recipe = validated(Recipe, path, {field: value for field, value in fields.items() if field not in RETIRED})
     if recipe.crop_size > recipe.image_size:
         raise UserError(f"{path}: crop_size {recipe.crop_size} is over image_size {recipe.image_size}; lower it", 2)
+    _refuse_idle(recipe, path)
     return recipe
+
+
+def _refuse_idle(recipe: Recipe, path: Path) -> None:
+    """Raises UserError for a field that another one makes meaningless; its default is written out by older runs."""
+    schedule = f'schedule = "{recipe.schedule}"'
+    reasons = {
+        "drop_epochs": schedule if recipe.schedule == "plateau" else "",
+        "patience": schedule if recipe.schedule == "fixed" else "",
+        "lr_drops": schedule if recipe.schedule == "fixed" else "",
+        "start_layers": "" if recipe.start_from else "no start_from",
+        "crop_chunk": "" if recipe.random_crop or recipe.mirror else "neither random_crop nor mirror",
+    }
+    for field, reason in reasons.items():
+        value, default = getattr(recipe, field), Recipe.model_fields[field].default
+        if reason and value != default:
+            raise UserError(f"{path}: {field} = {value} says nothing with {reason}; set {field}={default}", 2)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

@@ -38,8 +38,8 @@ class StepTimes:
 class TrainStep:
     """Forward, backward, gradients summed over the replicas, update.
 
-    Args: model, the part of the network that this process holds; the recipe says its optimiser, precision and layout in
-    memory. Attributes: optimizer; times, seconds by activity; kept_bytes, what the first forward pass kept for backward.
+    Args: model, the part of the network that this process holds; recipe, which says its optimiser and precision.
+    Attributes: optimizer; times, seconds by activity; kept_bytes, from a step's forward to its backward pass.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, layout: Layout):

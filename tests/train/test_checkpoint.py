@@ -20,9 +20,9 @@ def test_round_trip_and_only_the_newest_are_kept(tmp_path):
     for step in (1, 2, 3):
         save_checkpoint(tmp_path, step, tensors(step), tensors(-step), STATE, keep=2)
     assert [path.name for path in list_checkpoints(tmp_path)] == ["step-00000002", "step-00000003"]
-    weights, velocities, state = load_checkpoint(list_checkpoints(tmp_path)[-1])
+    weights, optimizer, state = load_checkpoint(list_checkpoints(tmp_path)[-1])
     assert torch.equal(weights["conv1.weight"], tensors(3.0)["conv1.weight"])
-    assert torch.equal(velocities["conv1.weight"], tensors(-3.0)["conv1.weight"])
+    assert torch.equal(optimizer["conv1.weight"], tensors(-3.0)["conv1.weight"])
     assert state == STATE
 
 

@@ -9,11 +9,12 @@ import time
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from alexnet_zoo.data.batches.loader import Prefetch
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.checkpoint import list_checkpoints
+from alexnet_zoo.train.batches import Batches
+from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, sealed
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.loop import Interrupted, Training, train
 from alexnet_zoo.train.run import Run
@@ -93,10 +94,10 @@ def test_channels_last_is_the_same_computation(tmp_path, digits, small_recipe):
 def test_watch_finds_gradients_and_silent_units(tmp_path, digits, small_recipe):
     """A layer whose biases hold it below zero is silent, and nothing before it has a gradient."""
     recipe = small_recipe("watch_every=2", "epochs=0.3", "decay_biases=false")
-    training = Training(recipe, digits, tmp_path, Layout())
+    training = Training(Run(tmp_path, recipe, digits))
     with torch.no_grad():
-        training.model.fc6.bias.fill_(-1e6)
-        training.model.fc7.bias[:100].fill_(-1e6)
+        training.train_step.model.fc6.bias.fill_(-1e6)
+        training.train_step.model.fc7.bias[:100].fill_(-1e6)
     training.fit()
     rows = [json.loads(line) for line in (tmp_path / "layers.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1, 3, 5, 7]
@@ -116,27 +117,27 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tm
     assert list_checkpoints(tmp_path / "checkpoints") == before
 
 
-def test_batches_of_any_layout_are_parts_of_one_plan(digits, small_recipe, tmp_path):
-    recipe = small_recipe("batch_size=12")
-    whole = list(Training(recipe, digits, tmp_path, Layout()).plan_epoch())
-    assert len(whole) == len(digits.split("train")) // 12
+def planned(recipe, digits, layout=None, steps: int = 22) -> list:
+    """What a replica reads in the first epoch: (indices, crops) of each step."""
+    return list(Batches(recipe, digits, layout or Layout()).plan(0, range(steps), lambda epochs: recipe.colour))
+
+
+def test_batches_of_any_layout_are_parts_of_one_plan(digits, small_recipe):
+    recipe, steps = small_recipe("batch_size=12"), len(digits.split("train")) // 12
+    assert Batches(recipe, digits, Layout()).steps == steps
+    whole = planned(recipe, digits, steps=steps)
     order = np.concatenate([indices for indices, _ in whole])
-    assert len(set(order.tolist())) == len(order)
-    parts = []
-    for replica in range(3):
-        training = Training(recipe, digits, tmp_path, Layout())
-        training.layout = Layout(replicas=3, replica=replica)
-        parts.append(list(training.plan_epoch()))
-    for (indices, crops), *shares in zip(whole, *parts):
+    assert len(set(order.tolist())) == len(order) == 12 * steps
+    parts = [planned(recipe, digits, Layout(replicas=3, replica=replica), steps) for replica in range(3)]
+    for (indices, crops), *shares in zip(whole, *parts, strict=True):
         assert sorted(indices) == sorted(np.concatenate([share[0] for share in shares]))
         assert sorted(crops.tops.tolist()) == sorted(sum((share[1].tops.tolist() for share in shares), []))
 
 
-def test_an_error_in_the_background_reaches_the_consumer(digits, small_recipe, tmp_path):
-    training = Training(small_recipe(), digits, tmp_path, Layout())
-    (indices, crops), *_ = training.plan_epoch()
+def test_an_error_in_the_background_reaches_the_consumer(digits, small_recipe):
+    ((indices, crops),) = planned(small_recipe(), digits, steps=1)
     with pytest.raises(IndexError):
-        list(Prefetch(training.train_split, 64, iter([(indices + 10**6, crops)])))
+        list(Prefetch(digits.split("train"), 64, iter([(indices + 10**6, crops)])))
 
 
 def test_what_the_data_does_not_fit(digits, small_recipe, tmp_path):
@@ -146,6 +147,9 @@ def test_what_the_data_does_not_fit(digits, small_recipe, tmp_path):
         ("eval_split=dev", "no split 'dev'"),
         ("model=alexnet_krizhevski", "alexnet_krizhevski"),
         ("model_args.columns=3.5", "model alexnet_krizhevsky with"),
+        ("crop_size=60", "does not take crops of 60 pixels"),
+        ("lr_layers.conv9=0.1", "name conv9; alexnet_krizhevsky has conv1, conv2"),
+        ("changes=[{after_epochs=1, lr=0.1, layers=['fc66']}]", "name fc66"),
     ):
         with pytest.raises(UserError, match=says):
             train(Run(tmp_path, small_recipe(override), digits))
@@ -179,8 +183,8 @@ def test_fine_tuning_starts_from_the_layers_listed(tmp_path, digits, small_recip
             train(Run(tmp_path / "third", small_recipe(*start, wrong), digits))
 
 
-def test_chunks_share_a_crop(digits, small_recipe, tmp_path):
-    (_, crops), *_ = Training(small_recipe("crop_chunk=32"), digits, tmp_path, Layout()).plan_epoch()
+def test_chunks_share_a_crop(digits, small_recipe):
+    ((_, crops),) = planned(small_recipe("crop_chunk=32"), digits, steps=1)
     assert len(set(zip(crops.tops.tolist()[:32], crops.lefts.tolist()[:32]))) == 1
     assert len(set(zip(crops.tops.tolist(), crops.lefts.tolist()))) == 2
 
@@ -200,9 +204,41 @@ def test_precisions(digits, small_recipe, tmp_path):
 
 def test_as_run_divides_the_noisy_image_and_no_other(digits, small_recipe, tmp_path):
     recipe = small_recipe("colour=as_run", "changes=[{after_epochs=1, colour='none'}]")
-    training = Training(recipe, digits, tmp_path, Layout())
-    (batch,) = Prefetch(training.train_split, 64, iter([next(training.plan_epoch())]))
-    plain = training.to_device(batch)[0].clone()  # the next call writes to the same memory
-    noisy = training.to_device(batch, noisy=True)[0]
+    training = Training(Run(tmp_path, recipe, digits))
+    (batch,) = training.batches.of_epoch(0, range(1), training.schedule.colour)
+    plain = training.batches.to_device(batch)[0].clone()  # the next call writes to the same memory
+    noisy = training.batches.to_device(batch, noisy=True)[0]
     torch.testing.assert_close(noisy * 1.1, plain)
     assert [training.schedule.colour(epoch) for epoch in (0.5, 1.5)] == ["as_run", "none"]
+
+
+def test_a_checkpoint_holds_what_torchs_sgd_keeps_and_another_optimiser_does_not_resume_it(
+    tmp_path, digits, small_recipe
+):
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    train(Run(whole, small_recipe("optimizer=sgd", "epochs=2"), digits))
+    train(Run(parts, small_recipe("optimizer=sgd"), digits))
+    (checkpoint,) = list_checkpoints(parts / "checkpoints")
+    assert "conv1.weight.momentum_buffer" in load_checkpoint(checkpoint)[1]
+    with pytest.raises(UserError, match="written by optimizer=sgd"):
+        train(Run(parts, small_recipe("epochs=2"), digits), resume=True)
+    train(Run(parts, small_recipe("optimizer=sgd", "epochs=2"), digits), resume=True)
+    first, second = weights_of(whole), weights_of(parts)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_run_that_kept_its_velocities_by_their_parameters_names_resumes(tmp_path, digits, small_recipe):
+    """As checkpoints were before: velocity.safetensors in place of optimizer.safetensors."""
+    train(Run(tmp_path / "whole", small_recipe("epochs=2"), digits))
+    train(Run(tmp_path / "old", small_recipe(), digits))
+    (path,) = list_checkpoints(tmp_path / "old" / "checkpoints")
+    tensors = load_file(path / "optimizer.safetensors")
+    (path / "optimizer.safetensors").unlink()
+    old = {name.removesuffix(".velocity"): tensor for name, tensor in tensors.items()}
+    save_file(old, path / "velocity.safetensors", metadata={"format": "pt"})
+    state = json.loads((path / "state.json").read_text())["state"]
+    del state["optimizer"]
+    (path / "state.json").write_text(json.dumps(sealed(state, path)))
+    train(Run(tmp_path / "old", small_recipe("epochs=2"), digits), resume=True)
+    whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "old")
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+import timm
 import torch
 
-from alexnet_zoo.train.optim import PaperSGD, Schedule, parameter_groups
+from alexnet_zoo.train.optim import PaperSGD, Schedule, make_optimizer
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 
@@ -105,8 +106,22 @@ def test_biases_have_their_own_rate_and_need_not_decay():
     model = torch.nn.Sequential()
     model.add_module("conv1", torch.nn.Conv2d(1, 2, 1))
     recipe = Recipe(name="x", lr=0.01, lr_biases=2.0, decay_biases=False)
-    optimizer = PaperSGD(parameter_groups(model, recipe))
+    optimizer = make_optimizer(model, recipe)
     assert Schedule(recipe, steps=10).apply(optimizer, 0) == 0.01
     weight, bias = optimizer.param_groups
     assert (weight["lr"], weight["weight_decay"]) == (0.01, 0.0005)
     assert (bias["lr"], bias["weight_decay"]) == (0.02, 0.0)
+
+
+def test_layers_of_one_rate_are_one_group():
+    with torch.device("meta"):
+        model = timm.create_model("alexnet_krizhevsky")
+    for optimizer in ("paper", "sgd"):
+        made = make_optimizer(model, Recipe(name="x", optimizer=optimizer))
+        assert [len(group["params"]) for group in made.param_groups] == [8, 8]
+    recipe = Recipe(name="x", lr_layers={"conv1": 0.1}, changes=[{"after_epochs": 1, "lr": 0.2, "layers": ["fc8"]}])
+    made = make_optimizer(model, recipe)
+    schedule = Schedule(recipe, steps=10)
+    for epochs, expected in ((0, {"conv1": 0.1, "": 0.01, "fc8": 0.01}), (1, {"conv1": 0.1, "": 0.01, "fc8": 0.2})):
+        schedule.apply(made, epochs)
+        assert {group["layer"]: group["lr"] for group in made.param_groups} == expected
