@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of, sync
+from alexnet_zoo.files import PARTIAL, sha256_of, written_whole
 
 MODEL, OPTIMIZER = "model.safetensors", "optimizer.safetensors"
 VELOCITY = "velocity.safetensors"  # in place of OPTIMIZER in older checkpoints: velocities by parameter
@@ -26,29 +26,17 @@ VELOCITY = "velocity.safetensors"  # in place of OPTIMIZER in older checkpoints:
 def save_checkpoint(
     folder: Path, step: int, weights: dict[str, Tensor], optimizer: dict[str, Tensor], state: dict, keep: int
 ) -> Path:
-    """Writes folder/step-N under another name, syncs it and renames it; then removes all but the newest `keep`.
+    """Writes folder/step-N; then removes all but the newest `keep`, and what writers that were killed left behind.
 
     Raises UserError where it cannot be written (a full disk); the checkpoints that were there stay.
     """
     final = folder / f"step-{step:08d}"
-    partial = folder / f".partial-{final.name}"
-    try:
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+    with written_whole(final, "make room, then --resume from the checkpoint before") as partial:
+        partial.mkdir()
         for name, tensors in ((MODEL, weights), (OPTIMIZER, optimizer)):
             save_file(tensors, partial / name, metadata={"format": "pt"})
         (partial / "state.json").write_text(json.dumps(sealed(state, partial), indent=1))
-        for path in (*partial.iterdir(), partial):
-            sync(path)
-        shutil.rmtree(final, ignore_errors=True)
-        partial.rename(final)
-        sync(folder)
-    except (OSError, SafetensorError) as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise UserError(
-            f"{final}: checkpoint not written: {error}; make room, then --resume from the one before"
-        ) from error
-    for old in list_checkpoints(folder)[:-keep]:
+    for old in (*list_checkpoints(folder)[:-keep], *folder.glob(f".*{PARTIAL}")):
         shutil.rmtree(old)
     return final
 

@@ -17,8 +17,8 @@ from alexnet_zoo.data.batches.loader import Batch, seed_of
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import saving
-from alexnet_zoo.train.batches import DROPOUT, Batches
 from alexnet_zoo.train.columns import hang_seconds
+from alexnet_zoo.train.inputs import DROPOUT, Inputs
 from alexnet_zoo.train.optim import Schedule
 from alexnet_zoo.train.profile import gather_records, profile_table
 from alexnet_zoo.train.run import Run, append_metrics, append_summary, forget_after
@@ -34,13 +34,13 @@ class Interrupted(UserError):
 
 
 class Training:
-    """One run in this process: the network or its part here, the batches, and how far it is."""
+    """One run in this process: the network or its part here, what it reads, and how far it is."""
 
     def __init__(self, run: Run):
         self.run, self.recipe, self.layout = run, run.recipe, run.layout
         recipe, folder = run.recipe, run.folder
-        self.batches = Batches(recipe, run.prepared, run.layout)
-        self.steps = self.batches.steps
+        self.inputs = Inputs(recipe, run.prepared, run.layout)
+        self.steps = self.inputs.steps
         self.total_steps = round(recipe.epochs * self.steps)
         self.train_step = make_step(recipe, len(run.prepared.classes), run.layout)
         self.watch = LayerWatch(self.train_step, folder, recipe.watch_every) if recipe.watch_every else None
@@ -61,7 +61,7 @@ class Training:
         """Takes the steps that are left of the epoch; returns its speed, as columns of summary.csv."""
         began, done, times = time.monotonic(), self.done, self.train_step.times
         steps = range(done.step, min(self.steps, self.total_steps - done.epoch * self.steps))
-        loader = self.batches.of_epoch(done.epoch, steps, self.schedule.colour)
+        loader = self.inputs.of_epoch(done.epoch, steps, self.schedule.colour)
         for batch in loader:
             with times.measured("step"):
                 loss, wrong, stop, save = self.train_batch(batch).tolist()
@@ -86,7 +86,7 @@ class Training:
         self.lr = self.schedule.apply(self.train_step.optimizer, epochs)
         if self.watch:
             self.watch.begin(self.step)
-        inputs, labels = self.batches.to_device(batch, noisy=self.schedule.colour(epochs) == "as_run")
+        inputs, labels = self.inputs.to_device(batch, noisy=self.schedule.colour(epochs) == "as_run")
         return self.agree(*self.train_step(inputs, labels))
 
     def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
@@ -153,15 +153,15 @@ class Training:
         layout, model = self.layout, self.train_step.model
         sums = torch.zeros(3, dtype=torch.float64, device=layout.device)
         model.eval()
-        for batch in self.batches.of_evaluation():
-            inputs, labels = self.batches.to_device(batch)
+        for batch in self.inputs.of_evaluation():
+            inputs, labels = self.inputs.to_device(batch)
             logits = self.train_step.logits_of(inputs)
             five = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
             sums += torch.stack([F.cross_entropy(logits, labels, reduction="sum"), five[:, 0].sum(), five.any(1).sum()])
         model.train()
         if dist.is_initialized():
             dist.all_reduce(sums, group=layout.data_group)
-        loss, top1, top5 = (sums / len(self.batches.eval)).tolist()
+        loss, top1, top5 = (sums / len(self.inputs.eval)).tolist()
         return {"eval_loss": loss, "eval_top1": 100 * top1, "eval_top5": 100 * top5}
 
     # The whole run

@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sync
+from alexnet_zoo.files import written_whole
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_zoo.train.optim import Schedule
@@ -31,10 +31,8 @@ def save_weights(path: Path, train_step: TrainStep) -> None:
     """Writes the network's weights; the first process writes, all of replica 0 take part."""
     weights = columns.merge(train_step.model.state_dict(), train_step.layout)
     if weights is not None:
-        partial = path.with_name(f".partial-{path.name}")
-        save_file(weights, partial, metadata={"format": "pt"})
-        sync(partial)
-        partial.rename(path)
+        with written_whole(path) as partial:
+            save_file(weights, partial, metadata={"format": "pt"})
 
 
 def save(folder: Path, train_step: TrainStep, schedule: Schedule, done: Done) -> None:

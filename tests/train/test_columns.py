@@ -18,9 +18,9 @@ from safetensors.torch import load_file
 from alexnet_zoo.data.batches.loader import seed_of
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.count import layers_of, total
-from alexnet_zoo.train.batches import DROPOUT
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint
 from alexnet_zoo.train.columns import Layout, divide, split
+from alexnet_zoo.train.inputs import DROPOUT
 from alexnet_zoo.train.launch import run_training
 from alexnet_zoo.train.recipe import save_recipe
 

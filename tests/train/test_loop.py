@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 from alexnet_zoo.data.batches.loader import Prefetch
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.batches import Batches
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, sealed
 from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.inputs import Inputs
 from alexnet_zoo.train.loop import Interrupted, Training, train
 from alexnet_zoo.train.run import Run
 
@@ -119,12 +119,12 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tm
 
 def planned(recipe, digits, layout=None, steps: int = 22) -> list:
     """What a replica reads in the first epoch: (indices, crops) of each step."""
-    return list(Batches(recipe, digits, layout or Layout()).plan(0, range(steps), lambda epochs: recipe.colour))
+    return list(Inputs(recipe, digits, layout or Layout()).plan(0, range(steps), lambda epochs: recipe.colour))
 
 
 def test_batches_of_any_layout_are_parts_of_one_plan(digits, small_recipe):
     recipe, steps = small_recipe("batch_size=12"), len(digits.split("train")) // 12
-    assert Batches(recipe, digits, Layout()).steps == steps
+    assert Inputs(recipe, digits, Layout()).steps == steps
     whole = planned(recipe, digits, steps=steps)
     order = np.concatenate([indices for indices, _ in whole])
     assert len(set(order.tolist())) == len(order) == 12 * steps
@@ -205,9 +205,9 @@ def test_precisions(digits, small_recipe, tmp_path):
 def test_as_run_divides_the_noisy_image_and_no_other(digits, small_recipe, tmp_path):
     recipe = small_recipe("colour=as_run", "changes=[{after_epochs=1, colour='none'}]")
     training = Training(Run(tmp_path, recipe, digits))
-    (batch,) = training.batches.of_epoch(0, range(1), training.schedule.colour)
-    plain = training.batches.to_device(batch)[0].clone()  # the next call writes to the same memory
-    noisy = training.batches.to_device(batch, noisy=True)[0]
+    (batch,) = training.inputs.of_epoch(0, range(1), training.schedule.colour)
+    plain = training.inputs.to_device(batch)[0].clone()  # the next call writes to the same memory
+    noisy = training.inputs.to_device(batch, noisy=True)[0]
     torch.testing.assert_close(noisy * 1.1, plain)
     assert [training.schedule.colour(epoch) for epoch in (0.5, 1.5)] == ["as_run", "none"]
 

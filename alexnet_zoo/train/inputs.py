@@ -1,4 +1,4 @@
-"""The batches of a run: which images, cropped where, and how they become the network's input (sections 2 and 4.1)."""
+"""What a step sees: which images, cropped where, and how they become the network's input (sections 2 and 4.1)."""
 
 from collections.abc import Callable, Iterator
 
@@ -16,7 +16,7 @@ from alexnet_zoo.train.recipe import Recipe
 ORDER, CROPS, DROPOUT = range(3)  # what is drawn from (seed, purpose, epoch, step)
 
 
-class Batches:
+class Inputs:
     """What a replica reads of the prepared images.
 
     Attributes: train and eval, the splits; steps, of an epoch, which leaves out the images that do not fill a batch.
