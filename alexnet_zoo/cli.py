@@ -142,16 +142,20 @@ def prepare(
     out: Annotated[Optional[Path], typer.Argument(help="The folder to write.")] = None,
     encoding: Annotated[str, typer.Option(help="npy: pixels; jpeg: a tenth of the disk, decoded at each use.")] = "npy",
     split: Annotated[Optional[list[str]], typer.Option(help="Only this one of train, val, test; repeatable.")] = None,
-    val_fraction: Annotated[float, typer.Option(help="What becomes val of a source without a split.")] = 0.1,
+    val_fraction: Annotated[float, typer.Option(help="What becomes val of one tree of classes: 0 none, 1 all.")] = 0.1,
     check: Annotated[
         Optional[Path], typer.Option("--check", help="Only verify this prepared folder, and say what it is.")
     ] = None,
     image_size: Annotated[int, typer.Option(help="Side of the prepared images, in pixels.")] = 256,
+    skip_unreadable: Annotated[bool, typer.Option(help="Leave out any number of photographs, not just 1%.")] = False,
+    update: Annotated[bool, typer.Option(help="Prepare anew what changed since among the photographs.")] = False,
     workers: Annotated[Optional[int], typer.Option(help="Processes; as many as there are cores if not said.")] = None,
 ) -> None:
-    """Photographs to 256x256 arrays, once: the shorter side scaled, the centre cut out (section 2)."""
+    """Prepare photographs, once: the shorter side scaled to 256 pixels (bicubic), the centre cut out (section 2)."""
     from alexnet_zoo.data.prepared.dataset import describe, verify
+    from alexnet_zoo.data.prepared.prepare import check_out
     from alexnet_zoo.data.prepared.prepare import prepare as prepare_photographs
+    from alexnet_zoo.data.sources.recognise import open_source
 
     if check is not None:
         for line in describe(verify(check)):
@@ -159,8 +163,10 @@ def prepare(
         return
     if source is None or out is None:
         raise UserError("prepare: name a source of photographs and a folder to write, or --check FOLDER", exit_code=2)
-    splits = tuple(split) if split else None
-    prepared = prepare_photographs(source, out, image_size, workers, val_fraction, encoding=encoding, splits=splits)
+    check_out(out, source)
+    photographs = open_source(source, val_fraction, tuple(split) if split else None, cache=out)
+    options = dict(encoding=encoding, skip_unreadable=skip_unreadable, update=update)
+    prepared = prepare_photographs(photographs, out, image_size, workers, **options)
     print(f"{prepared.folder}: {describe_data(prepared)}")
 
 

@@ -3,16 +3,15 @@
 import os
 import shutil
 from collections import deque
-from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
 from alexnet_zoo.data.prepared.decoders import Decoders
-from alexnet_zoo.data.prepared.shards import ENCODINGS, begin_shard, end_shard, expected_bytes, shard_name
-from alexnet_zoo.data.prepared.store import SHARD_IMAGES, Split, Store, check_free
+from alexnet_zoo.data.prepared.shards import ENCODINGS, begin_shard, end_shard, expected_bytes
+from alexnet_zoo.data.prepared.slices import Slice, finished_split, slices_of, unchanged, unreadable_lines
+from alexnet_zoo.data.prepared.store import SHARD_IMAGES, Store, check_free
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.data.sources.source import Source
 from alexnet_zoo.errors import UserError
@@ -26,73 +25,60 @@ MARGIN = 64 * 2**20  # bytes of disk beyond the shards: labels, names, mean
 
 
 def prepare(
-    source: Path | str,
+    source: Path | str | Source,
     out: Path,
     image_size: int = 256,
     workers: int | None = None,
-    val_fraction: float = 0.1,
     shard_images: int = SHARD_IMAGES,
     encoding: str = "npy",
-    splits: tuple[str, ...] | None = None,
+    skip_unreadable: bool = False,
+    update: bool = False,
 ) -> Prepared:
-    """Prepare photographs: shorter side to image_size, central square, RGB.
+    """Prepare photographs: scale the shorter side to image_size (bicubic), cut out the central square, as RGB.
 
-    Args: source, val_fraction and splits, as `open_source` takes them: a folder or an archive of photographs, or a data
-    set's name; out, a new or empty folder, or one that this function began; workers, decoding processes (all cores);
-    encoding, "npy" or "jpeg" (a tenth of the disk).
+    Args: source, what `open_source` takes or returns; out, a new or empty folder, or one that this function began;
+    workers, decoding processes (one a core); encoding, "npy" or "jpeg" (a tenth of the disk); skip_unreadable, whether
+    any number of photographs may be unreadable; update, whether a folder whose photographs have changed since is made
+    anew, but for the shards whose photographs are the same, by their names.
 
     A killed run goes on at the shards it had finished; a finished one is a no-op. Raises UserError for a source that
     cannot be used, a full disk, or over 1% unreadable photographs (all named in OUT/unreadable.txt).
     """
-    out = Path(out)
+    out, workers = Path(out), cores() if workers is None else workers
     if encoding not in ENCODINGS:
         raise UserError(f"encoding {encoding!r}: there are {' and '.join(ENCODINGS)}", exit_code=2)
-    if image_size < 1 or shard_images < 1:
-        raise UserError(f"image_size {image_size}, shard_images {shard_images}: both must be at least 1", exit_code=2)
-    if out.resolve().is_relative_to(Path(source).resolve()):
-        raise UserError(f"{out}: lies in the folder of photographs; choose a folder outside it")
-    check_free(out)
-    photographs = open_source(source, val_fraction, splits, cache=out)
-    store = Store(out, photographs.sha256(), image_size, shard_images, encoding)
+    for name, value in {"image_size": image_size, "shard_images": shard_images, "workers": workers}.items():
+        if value < 1:
+            raise UserError(f"{name} {value}: must be at least 1", exit_code=2)
+    if not isinstance(source, Source):
+        check_out(out, source)
+        source = open_source(source, cache=out)
+    slices = slices_of(source, shard_images, encoding)
+    keep = (lambda: unchanged(out, slices)) if update else None
+    store = Store(out, source.sha256(), image_size, shard_images, encoding, keep)
     if not store.finished:
-        workers = workers or cores()
-        shards = _slices(photographs, shard_images, encoding)
-        _write_shards(photographs.name, shards, store, workers)
-        splits = {split: _finished_split(shards, store, split) for split in photographs.splits}
-        store.finish(photographs.name, photographs.classes, splits, workers, photographs.devkit_ids)
+        _write_shards(source.name, slices, store, workers, 1.0 if skip_unreadable else MAX_UNREADABLE)
+        splits = {split: finished_split(slices, store, split) for split in source.splits}
+        store.finish(source.name, source.classes, splits, workers, source.devkit_ids)
     return open_prepared(out)
 
 
-@dataclass
-class _Slice:
-    """The photographs that one shard is made of; three lists of equal length."""
-
-    shard: str
-    split: str
-    names: list[str]
-    labels: list[int]
-    files: Sequence
+def check_out(out: Path, source: Path | str) -> None:
+    """Raise UserError for a folder that a source cannot be prepared in."""
+    if out.resolve().is_relative_to(Path(source).resolve()):
+        raise UserError(f"{out}: lies in the folder of photographs; choose a folder outside it")
+    check_free(out)
 
 
-def _slices(photographs: Source, shard_images: int, encoding: str) -> list[_Slice]:
-    slices = []
-    for split, listing in photographs.splits.items():
-        for number, start in enumerate(range(0, len(listing.names), shard_images)):
-            part = slice(start, start + shard_images)
-            lists = listing.names[part], listing.labels[part], listing.files[part]
-            slices.append(_Slice(shard_name(split, number, encoding), split, *lists))
-    return slices
-
-
-def _write_shards(name: str, slices: list[_Slice], store: Store, workers: int) -> None:
+def _write_shards(name: str, slices: list[Slice], store: Store, workers: int, most_unreadable: float) -> None:
     todo = [part for part in slices if part.shard not in store.shards]
     total, left = sum(len(part.names) for part in slices), sum(len(part.names) for part in todo)
     _check_space(store.folder, expected_bytes(left, store.image_size, store.encoding))
     workers = max(1, min(workers, left // TASK_IMAGES))
     with Progress(total, f"prepare {name}", initial=total - left) as progress, Decoders(workers) as decoders:
-        writer = _Writer(store, decoders, progress, slices)
+        writer = _Writer(store, decoders, progress, slices, most_unreadable)
         with ThreadPoolExecutor(OPEN_SHARDS) as finishers:
-            begun: deque[tuple[_Slice, Path, list[Future]]] = deque()
+            begun: deque[tuple[Slice, Path, list[Future]]] = deque()
             finishing: list[Future] = []
             waiting = deque(todo)
             while waiting or begun:
@@ -109,12 +95,16 @@ def _write_shards(name: str, slices: list[_Slice], store: Store, workers: int) -
 class _Writer:
     """Takes a slice through three steps: begin (hand to the decoders), wait (for them), finish (name and record)."""
 
-    def __init__(self, store: Store, decoders: Decoders, progress: Progress, slices: list[_Slice]):
+    def __init__(
+        self, store: Store, decoders: Decoders, progress: Progress, slices: list[Slice], most_unreadable: float
+    ):
+        self.most_unreadable = most_unreadable
         self.store, self.decoders, self.progress = store, decoders, progress
         self.total = sum(len(part.names) for part in slices)
-        self.unreadable = [line for part in slices if part.shard in store.shards for line in _unreadable(part, store)]
+        finished = [part for part in slices if part.shard in store.shards]
+        self.unreadable = [line for part in finished for line in unreadable_lines(part, store)]
 
-    def begin(self, part: _Slice) -> tuple[_Slice, Path, list[Future]]:
+    def begin(self, part: Slice) -> tuple[Slice, Path, list[Future]]:
         size, encoding = self.store.image_size, self.store.encoding
         partial = self.store.folder / f"{part.shard}.{os.getpid()}{PARTIAL}"
         offset, stride = begin_shard(partial, len(part.files), size, encoding)
@@ -123,7 +113,7 @@ class _Writer:
         tasks = [task | {"first_row": start, "files": part.files[start : start + TASK_IMAGES]} for start in starts]
         return part, partial, [self.decoders.submit(task) for task in tasks]
 
-    def wait(self, part: _Slice, tasks: list[Future]) -> tuple[list[list], list[int]]:
+    def wait(self, part: Slice, tasks: list[Future]) -> tuple[list[list], list[int]]:
         """[row, reason] of each unreadable photograph and the bytes of each row, once all are decoded.
 
         Raises UserError when too many are unreadable.
@@ -135,13 +125,13 @@ class _Writer:
             unreadable += found
             sizes += answer["sizes"]
             self.unreadable += [f"{part.names[row]}: {reason}" for row, reason in found]
-            if len(self.unreadable) > MAX_UNREADABLE * self.total:
+            if len(self.unreadable) > self.most_unreadable * self.total:
                 self._give_up()
             images = min(TASK_IMAGES, len(part.files) - start)
             self.progress.update(images, **({"unreadable": len(self.unreadable)} if self.unreadable else {}))
         return unreadable, sizes
 
-    def finish(self, part: _Slice, partial: Path, unreadable: list[list], sizes: list[int]) -> None:
+    def finish(self, part: Slice, partial: Path, unreadable: list[list], sizes: list[int]) -> None:
         images = len(part.files) - len(unreadable)
         with written_whole(self.store.folder / part.shard) as path:
             left_out = {row for row, _ in unreadable}
@@ -155,30 +145,11 @@ class _Writer:
         some = "; ".join(self.unreadable[:5]) + ("; ..." if len(self.unreadable) > 5 else "")
         raise UserError(
             f"{self.store.folder / 'unreadable.txt'}: lists {len(self.unreadable)} photographs that cannot be read, "
-            f"over {MAX_UNREADABLE:.0%} of {self.total}; mend or remove them: {some}"
+            f"over {MAX_UNREADABLE:.0%} of {self.total}; mend or remove them, or --skip-unreadable: {some}"
         )
-
-
-def _unreadable(part: _Slice, store: Store) -> list[str]:
-    return [f"{part.names[row]}: {reason}" for row, reason in store.shards[part.shard]["unreadable"]]
-
-
-def _finished_split(slices: list[_Slice], store: Store, split: str) -> Split:
-    content = Split([], [], [])
-    for part in slices:
-        if part.split != split:
-            continue
-        entry = store.shards[part.shard]
-        left_out = {row for row, _ in entry["unreadable"]}
-        kept = [row for row in range(len(part.names)) if row not in left_out]
-        content.names += [part.names[row] for row in kept]
-        content.labels += [part.labels[row] for row in kept]
-        content.shards.append({key: entry[key] for key in ("file", "images", "sha256")})
-        content.unreadable += _unreadable(part, store)
-    return content
 
 
 def _check_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed + MARGIN > free:
-        raise UserError(f"{folder}: needs {needed / 1e9:.1f} GB of disk, {free / 1e9:.1f} GB are free")
+        raise UserError(f"{folder}: needs {(needed + MARGIN) / 1e9:.2f} GB of disk, {free / 1e9:.2f} GB are free")

@@ -8,7 +8,7 @@ photographs lie in their archives (sources/archives.py), so that a second run ne
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,10 +38,9 @@ class Split:
 
 
 class Store:
-    """Begins, or goes on with, a prepared folder made from the source with checksum source_sha256.
+    """A prepared folder that is begun, gone on with, or finished already.
 
-    `finished` says that it was complete already; `shards` holds {file: entry} of the shards finished so far.
-    Raises UserError where the folder holds anything else: nothing that existed is overwritten.
+    Attributes: finished, whether it was complete; shards, {file: entry} of the shards that are finished.
     """
 
     def __init__(
@@ -51,31 +50,37 @@ class Store:
         image_size: int,
         shard_images: int = SHARD_IMAGES,
         encoding: str = "npy",
+        keep: Callable[[], dict[str, dict]] | None = None,
     ):
-        self.folder = folder
-        self.image_size, self.encoding = image_size, encoding
+        """Open a folder for the photographs whose checksum is source_sha256.
+
+        Args: keep, what returns the shards that stay where a finished folder holds other photographs; the rest is made
+        again. Raises UserError where the folder holds anything else: without `keep`, nothing is overwritten.
+        """
+        self.folder, self.image_size, self.encoding = folder, image_size, encoding
         self.key = {"source_sha256": source_sha256, "image_size": image_size, "shard_images": shard_images}
         self.key["encoding"] = encoding
         self.shards: dict[str, dict] = {}
         self.lock = threading.Lock()
-        self.finished = (folder / PREPARED).is_file()
-        if self.finished:
-            self._check(PREPARED)
-        elif (folder / PREPARING).is_file():
-            self.shards = self._check(PREPARING)["shards"]
-            for left_over in folder.glob(f"*{PARTIAL}"):
-                left_over.unlink()
+        self.finished = False
+        check_free(folder)
+        begun = next((folder / file for file in (PREPARED, PREPARING) if (folder / file).is_file()), None)
+        content = read_json(begun) if begun else self.key
+        differs = [name for name, value in self.key.items() if content.get(name, "npy") != value]
+        if differs and (differs != ["source_sha256"] or not keep):
+            what = "other photographs; --update it" if differs == ["source_sha256"] else f"another {differs[0]}"
+            raise UserError(f"{folder}: already holds data prepared from {what}, or choose another folder")
+        if begun and not differs:
+            self.finished = begun.name == PREPARED
+            self.shards = content.get("shards", {})
         else:
-            check_free(folder)
-            self._write_json(PREPARING, self.key | {"shards": {}})
-
-    def _check(self, file: str) -> dict:
-        begun = read_json(self.folder / file)
-        differs = [name for name, value in self.key.items() if begun.get(name, "npy") != value]
-        if differs:
-            what = "other photographs" if "source_sha256" in differs else f"another {differs[0]}"
-            raise UserError(f"{self.folder}: already holds data prepared from {what}; choose another folder")
-        return begun
+            finished = [shard["file"] for split in content.get("splits", {}).values() for shard in split["shards"]]
+            self.shards = keep() if finished else {}
+            self._write_json(PREPARING, self.key | {"shards": self.shards})
+            for file in {PREPARED, *finished, *content.get("shards", {})} - set(self.shards):
+                (folder / file).unlink(missing_ok=True)
+        for left_over in folder.glob(f"*{PARTIAL}"):
+            left_over.unlink()
 
     def add_shard(self, file: str, entry: dict) -> None:
         """Record a shard that has its final name."""
@@ -140,15 +145,15 @@ def check_free(folder: Path) -> None:
     """UserError where a folder exists and holds what no preparation wrote."""
     if any((folder / file).is_file() for file in (PREPARED, PREPARING)):
         return
-    if folder.exists() and not folder.is_dir() or any(_foreign(folder)):
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder}: is a file; name a folder")
+    ours = INDEX.format("*"), f"*{PARTIAL}"  # an index may lie there before anything else does
+    try:
+        foreign = folder.exists() and any(not any(map(path.match, ours)) for path in folder.iterdir())
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be read ({error.strerror}); choose another folder") from None
+    if foreign:
         raise UserError(f"{folder}: not empty, and no prepared data; choose another folder")
-
-
-def _foreign(folder: Path) -> Iterator[Path]:
-    """What a preparation did not write; an index may lie there before anything else does."""
-    if folder.is_dir():
-        ours = INDEX.format("*"), f".{INDEX.format('*')}.*{PARTIAL}"
-        yield from (path for path in folder.iterdir() if not any(path.match(pattern) for pattern in ours))
 
 
 def read_json(path: Path) -> dict:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alexnet_zoo.data.published import FALL_2009, FALL_2011, PublishedSet
 from alexnet_zoo.data.sources.archives import Members, members_of
-from alexnet_zoo.data.sources.source import Listing, Source, in_val, is_photograph, some
+from alexnet_zoo.data.sources.source import Listing, Source, check_fraction, in_val, is_photograph, some
 from alexnet_zoo.errors import UserError
 
 SYNSET_TAR = re.compile(r"n\d{8}\.tar")
@@ -46,19 +46,19 @@ def fall(
     second, fraction = (release.second, release.fraction or val_fraction) if release else ("val", val_fraction)
     if len(rows) < 2:
         raise UserError(f"{path}: has one class only ({some(list(rows))}); a classifier needs two or more")
-    if not 0 < fraction < 1:
-        raise UserError(f"val_fraction: {fraction} is not between 0 and 1", exit_code=2)
+    check_fraction(fraction)
     halves = {"train": ([], [], []), second: ([], [], [])}  # names, labels, rows
     for label, named in enumerate(named for _, named in sorted(rows.items())):
         chosen = [in_val(name, fraction) for name, _ in named]
-        if all(chosen):  # a synset of one or two photographs: none would be left to train on
+        if all(chosen) and fraction < 1:  # a synset of one or two photographs: none would be left to train on
             chosen[0] = False
         for (name, row), held_out in zip(named, chosen, strict=True):
             names, labels, places = halves[second if held_out else "train"]
             names.append(name)
             labels.append(label)
             places.append(row)
-    if not halves[second][0]:
+    halves = {split: lists for split, lists in halves.items() if lists[0]}
+    if second not in halves and fraction:
         raise UserError(f"{path}: leaves no photograph for {second}; give more of them")
     splits = {split: Listing(names, labels, members.take(places)) for split, (names, labels, places) in halves.items()}
     return Source(release.published.name if release else path.resolve().stem, sorted(rows), splits)

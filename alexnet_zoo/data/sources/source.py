@@ -68,10 +68,9 @@ def source_of_trees(
     root: Path, trees: dict[str, Tree], place: Callable[[str, str], object], val_fraction: float
 ) -> Source:
     """A source from {split: tree}, or from {"": tree}, which is split by `in_val`; place(split, name) finds a file."""
-    if "" not in trees and ("train" not in trees or len(trees) == 1):
-        found, missing = ("train", "val") if "train" in trees else (next(iter(trees)), "train")
-        raise UserError(f"{root}: has {found}/ but no photographs in {missing}/; give both, or one tree of classes")
-    classes = sorted(trees.get("train") or trees[""])
+    if set(trees) == {"train"}:
+        raise UserError(f"{root}: has train/ but no photographs in val/; give both, or one tree of classes")
+    classes = sorted(trees.get("train") or set().union(*trees.values()))  # without train/, images to be tested on
     if len(classes) == 1:
         raise UserError(f"{root}: has one class only ({classes[0]}); a classifier needs two or more")
     whole = "" in trees
@@ -90,6 +89,11 @@ def in_val(name: str, fraction: float) -> bool:
     """Whether the image CLASS/FILE belongs to val: by a hash of its name, so it stays there whatever is added."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
+
+
+def check_fraction(fraction: float) -> None:
+    if not 0 <= fraction <= 1:
+        raise UserError(f"val_fraction {fraction}: must be from 0 to 1", exit_code=2)
 
 
 def is_photograph(name: str) -> bool:
@@ -140,16 +144,17 @@ def _photographs(root: Path, name: str) -> list[str]:
 
 
 def _split(root: Path, tree: Tree, fraction: float) -> dict[str, Tree]:
-    if not 0 < fraction < 1:
-        raise UserError(f"val_fraction: {fraction} is not between 0 and 1", exit_code=2)
+    check_fraction(fraction)
     train = {label: [name for name in names if not in_val(name, fraction)] for label, names in tree.items()}
     val = {label: [name for name in names if in_val(name, fraction)] for label, names in tree.items()}
     bare = [label for label, names in train.items() if not names]
-    if bare:
-        raise UserError(f"{root}: val_fraction {fraction} leaves {len(bare)} classes none to train on: {some(bare)}")
-    if not any(val.values()):
+    if bare and fraction < 1:
+        few = f"leaves {len(bare)} classes none to train on: {some(bare)}"
+        raise UserError(f"{root}: val_fraction {fraction} {few}; with 1, all are to be tested on")
+    if fraction and not any(val.values()):
         raise UserError(f"{root}: val_fraction {fraction} leaves no photograph for val; give more of them")
-    return {"train": train, "val": {label: names for label, names in val.items() if names}}
+    trees = {"train": train, "val": {label: names for label, names in val.items() if names}}
+    return {split: tree for split, tree in trees.items() if any(tree.values())}
 
 
 def _listing(tree: Tree, classes: list[str], place: Callable[[str], object]) -> Listing:

@@ -165,6 +165,41 @@ def test_disk_space_is_checked_before_anything_is_decoded(small_tree, tmp_path):
     assert os.listdir(tmp_path / "out") == ["preparing.json"]
 
 
+def test_after_a_photograph_is_added_only_what_changed_is_prepared(small_tree, tmp_path):
+    tree = shutil.copytree(small_tree, tmp_path / "pets")
+    prepare(tree, tmp_path / "out", image_size=32, workers=2, shard_images=16)
+    shutil.copy(tree / "train" / "cat" / "cat_0.jpg", tree / "train" / "dog" / "another.jpg")
+    (tree / "val" / "dog" / "dog_3.jpg").unlink()
+    with pytest.raises(UserError, match="prepared from other photographs; --update it, or choose another folder"):
+        prepare(tree, tmp_path / "out", image_size=32, shard_images=16)
+    stamps = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "out").glob("train-0*")}
+    prepare(tree, tmp_path / "out", image_size=32, workers=2, shard_images=16, update=True)
+    verify(tmp_path / "out")
+    prepare(tree, tmp_path / "anew", image_size=32, workers=2, shard_images=16)
+    assert bytes_of(tmp_path / "out") == bytes_of(tmp_path / "anew")
+    same = [name for name, stamp in stamps.items() if (tmp_path / "out" / name).stat().st_mtime_ns == stamp]
+    assert same == ["train-00000.npy"]  # the first sixteen cats; the dog comes behind them
+
+
+def test_any_number_of_unreadable_photographs_can_be_left_out(tmp_path, write_tree):
+    root = write_tree(tmp_path / "few", {"a": 12, "b": 12})
+    (root / "a" / "a_3.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match="or --skip-unreadable"):
+        prepare(root, tmp_path / "out", image_size=32)
+    prepared = prepare(root, tmp_path / "out", image_size=32, skip_unreadable=True)
+    assert sum(len(split) for split in prepared.splits.values()) == 23
+
+
+@pytest.mark.parametrize("option", ["image_size", "shard_images", "workers"])
+def test_numbers_that_must_be_positive(small_tree, tmp_path, option):
+    with pytest.raises(UserError, match=f"^{option} -1: must be at least 1"):
+        prepare(small_tree, tmp_path / "out", **{option: -1})
+    assert not (tmp_path / "out").exists()
+    (tmp_path / "out").touch()
+    with pytest.raises(UserError, match="out: is a file; name a folder"):
+        prepare(small_tree, tmp_path / "out")
+
+
 def test_dead_decoding_process_is_one_clear_line(tmp_path):
     with Decoders(1) as decoders:
         decoders.processes[0].kill()

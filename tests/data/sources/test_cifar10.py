@@ -59,7 +59,7 @@ def test_prepared_at_32_pixels_nothing_changes(tmp_path, fabricate):
     (tmp_path / "cifar-10-binary.tar.gz").write_bytes(fabricate.tar(files, "w:gz"))
     source = open_source(tmp_path, splits=("test",))
     assert source.name == "CIFAR-10"
-    prepared = prepare(tmp_path, tmp_path.parent / f"{tmp_path.name}-out", image_size=32, splits=("test",))
+    prepared = prepare(source, tmp_path.parent / f"{tmp_path.name}-out", image_size=32)
     test = prepared.split("test")
     assert test.identity == "CIFAR-10 test, 10,000 images, complete"
     crops = test.gather([0, 9_999], [0, 0], [0, 0], 32).numpy()

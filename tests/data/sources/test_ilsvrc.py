@@ -222,7 +222,7 @@ def test_the_published_val_set_is_known_again(data_folder, fabricate, tmp_path):
     photograph = fabricate.photograph(0)
     names = [f"ILSVRC2012_val_{number:08d}.JPEG" for number in range(1, 50_001)]
     (archives / ILSVRC2012.val).write_bytes(fabricate.tar(dict.fromkeys(names, photograph)))
-    prepared = prepare(archives, tmp_path / "out", image_size=4, splits=("val",), workers=2)
+    prepared = prepare(open_source(archives, splits=("val",)), tmp_path / "out", image_size=4, workers=2)
     assert describe(verify(prepared.folder)) == ["ILSVRC-2012 val, 50,000 images, complete (4x4, npy; checksums hold)"]
     assert prepared.split("val").names[0] == "n01751748/ILSVRC2012_val_00000001.JPEG"
     assert [ids[wnid] for wnid in prepared.classes] == prepared.devkit_ids

@@ -55,7 +55,6 @@ def test_checksum_is_of_the_names_not_of_the_place(tmp_path):
         ([f"a/{number}.jpg" for number in range(99)], "has one class only (a)"),
         (["train/a/1.jpg", "val/a/1.jpg"], "has one class only (a)"),
         (["train/a/1.jpg", "train/b/1.jpg"], "no photographs in val/"),
-        (["val/a/1.jpg", "val/b/1.jpg"], "no photographs in train/"),
         (["train/a/1.jpg", "train/b/1.jpg", "val/c/1.jpg"], "1 classes in val are unknown to train: c"),
         (["train/a/1.jpg", "train/b/x.txt", "val/a/1.jpg"], "1 class folders hold no photographs: b"),
         (["a/1.jpg", "b/1.jpg"], "leaves no photograph for val"),
@@ -72,9 +71,19 @@ def test_fractions_that_cannot_be_used(tmp_path):
     touch(tmp_path, "a/1.jpg", "b/1.jpg")
     with pytest.raises(UserError, match="leaves 2 classes none to train on"):
         image_folder(tmp_path, 1 - 1e-9)
-    with pytest.raises(UserError, match="not between 0 and 1") as caught:
+    with pytest.raises(UserError, match="must be from 0 to 1") as caught:
         image_folder(tmp_path, 1.5)
     assert caught.value.exit_code == 2
+
+
+def test_photographs_that_are_only_tested_on(tmp_path):
+    """One image a class is enough: in val/ alone, or with all of a tree for val."""
+    alone = image_folder(touch(tmp_path / "alone", "val/b/1.jpg", "val/a/1.jpg"))
+    assert (list(alone.splits), alone.classes, alone.splits["val"].labels) == (["val"], ["a", "b"], [0, 1])
+    tree = touch(tmp_path / "tree", "a/1.jpg", "b/1.jpg")
+    for fraction, split in ((1, "val"), (0, "train")):
+        source = image_folder(tree, fraction)
+        assert list(source.splits) == [split] and source.splits[split].names == ["a/1.jpg", "b/1.jpg"]
 
 
 def test_missing_folder(tmp_path):
