@@ -36,6 +36,8 @@ class Row:
     onnx_sha256: str
     data_sha256: str = ""
     identity: str = ""
+    top5_test_err: float | None = None  # what the challenge's test server gave this network's predictions
+    top5_test_source: str = ""  # who says so: the server's page and a date
 
 
 COLUMNS = [column.name for column in fields(Row)]

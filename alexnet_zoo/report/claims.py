@@ -1,15 +1,18 @@
 """The paper's other claims, each with its measured effect and a verdict."""
 
+import itertools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
+from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.diagram import network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.intervals import difference
 from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.paper import Claim, MeasuredBy, Metric, Paper
 from alexnet_zoo.report.recipes import changed
-from alexnet_zoo.report.results import Result, Results, Run
+from alexnet_zoo.report.results import Result, Results, Run, last_known, mean_known
 from alexnet_zoo.report.tables import measurements
 
 VERDICTS = (
@@ -17,12 +20,21 @@ VERDICTS = (
     "published bound). same direction: it excludes zero, but does not hold the published effect; or there is no "
     "interval. not resolved: the interval includes zero. contradicted: the opposite sign."
 )
+COLOURS = (
+    "Colour index of conv1's kernels: the share of their energy in colour, 2/3 for noise. reproduced: one column under "
+    "1/3, so mostly grey, the other over 2/3, so more colour than noise has; the two bounds are ours, the paper names "
+    "none. differ more than chance: fewer than 1% of random deals of the kernels to columns differ as much."
+)
 PAIRS = (
     "The interval of a difference (Newcombe) takes the two measurements for independent; on the same images it is "
     "wider than need be. Several runs of one recipe are compared in the order given, never averaged."
 )
 
-Effect = tuple[Figure, str]  # the figure, and how it was measured
+
+class Measured(NamedTuple):
+    figure: Figure
+    verdict: str | None = None  # where it does not follow from the figure
+    how: str = ""
 
 
 def claims_table(paper: Paper, results: Results) -> Table:
@@ -38,7 +50,25 @@ def claims_table(paper: Paper, results: Results) -> Table:
         Column("measured_on", "Measured on, or the command that measures it", aside=True),
     ]
     rows = [line for claim in paper.claim for line in _lines(paper, claim, results)]
-    return Table("claims", "The paper's other claims", columns, rows, [VERDICTS, PAIRS])
+    return Table("claims", "The paper's other claims", columns, rows, [VERDICTS, COLOURS, PAIRS])
+
+
+def elsewhere_table(paper: Paper, results: Results) -> Table:
+    """The same comparisons between runs by the same recipes on other data, which fill no line of the claims."""
+    columns = [
+        Column("claim", "Claim", width=0.3),
+        Column("quantity", "Quantity", width=0.14),
+        Column("published", "Published", numeric=True, width=0.12),
+        Column("measured", "Measured", numeric=True),
+        Column("measured_on", "Measured on", width=0.2),
+    ]
+    rows: list[list[Cell]] = [
+        [claim.claim, MEASURES[claim.kind][0], _published(paper, claim, None), found.figure, found.how]
+        for claim in paper.claim
+        if claim.kind in MEASURES
+        for found in _of_runs(claim, [run for run in results.runs if claim.identity not in run.verified])
+    ]
+    return Table("elsewhere", "Claims on other data than the paper's", columns, rows)
 
 
 def _lines(paper: Paper, claim: Claim, results: Results) -> list[list[Cell]]:
@@ -46,27 +76,25 @@ def _lines(paper: Paper, claim: Claim, results: Results) -> list[list[Cell]]:
         metrics: list[Metric] = [m for m in ("top1", "top5") if _states(paper, claim, m)]
         quantities = [(f"{metric[:3]}-{metric[3:]} error, points", metric) for metric in metrics]
     else:
-        quantities = [(QUANTITIES[claim.kind], None)]
+        quantities = [(QUANTITIES.get(claim.kind) or MEASURES[claim.kind][0], None)]
     lines = []
     for quantity, metric in quantities:
         published = _published(paper, claim, metric)
         authors = paper.authors_effect(claim, metric) if metric else None
-        for effect, how in _measure(claim, metric, results) or [(None, "")]:
-            number = published.value if isinstance(published, Figure) else None
-            verdict = verdict_of(claim, number, effect)
+        number = published.value if isinstance(published, Figure) else None
+        for found in _measure(claim, metric, results) or [None]:
             lines.append([
                 claim.claim, claim.section, quantity, published,
                 None if authors is None else Figure(authors, 2, signed=True),
-                effect, verdict, how or Code(claim.command),
+                *([found.figure, found.verdict or verdict_of(claim, number, found.figure), found.how] if found
+                  else [None, None, Code(claim.command)]),
             ])  # fmt: skip
     return lines
 
 
 def _states(paper: Paper, claim: Claim, metric: Metric) -> bool:
     """Whether the paper gives this error's effect; a claim in words alone is measured on top-1."""
-    if paper.published_effect(claim, metric) is not None:
-        return True
-    return metric == "top1" and not claim.rows
+    return paper.published_effect(claim, metric) is not None or (metric == "top1" and not claim.rows)
 
 
 def _published(paper: Paper, claim: Claim, metric: Metric | None) -> Cell:
@@ -75,12 +103,8 @@ def _published(paper: Paper, claim: Claim, metric: Metric | None) -> Cell:
     return words if value is None else Figure(value, signed=claim.unit == "points", words=words)
 
 
-def verdict_of(claim: Claim, published: float | None, effect: Figure | None) -> str | None:
+def verdict_of(claim: Claim, published: float | None, effect: Figure) -> str:
     """How the measured effect stands to the published one; see VERDICTS."""
-    if effect is None:
-        return None
-    if claim.kind == "colour":
-        return "reproduced" if effect.value > 0 else "not resolved"
     zero = 1.0 if claim.unit == "ratio" else 0.0
     if published is None:
         zero, published = claim.published.below, -math.inf
@@ -94,109 +118,130 @@ def verdict_of(claim: Claim, published: float | None, effect: Figure | None) -> 
     return "reproduced" if beyond or effect.low <= published <= effect.high else "same direction"
 
 
-def _measure(claim: Claim, metric: Metric | None, results: Results) -> list[Effect]:
+def _measure(claim: Claim, metric: Metric | None, results: Results) -> list[Measured]:
     if claim.kind == "error":
-        return [effect for pair in claim.pairs for effect in _error_effects(claim, metric, pair, results.results)]
-    measure = MEASURES.get(claim.kind)
-    if measure is None:
+        return [found for pair in claim.pairs for found in _of_errors(claim, metric, pair, results.results)]
+    if claim.kind == "test_gap":
+        return [found for (recipe,) in claim.pairs for found in _test_gaps(claim, recipe, results.results)]
+    if claim.kind not in MEASURES:
         return []
-    effects = []
-    for pair in claim.pairs:
-        fitting = [run for run in results.runs if claim.identity in run.verified and not changed(run.recipe)]
-        sides = [[run for run in fitting if run.recipe_name == name] for name in pair]
-        for runs in zip(*sides, strict=False):
-            figure = measure(*runs)
-            if figure is not None:
-                effects.append((figure, f"{claim.identity}, runs {' and '.join(run.name for run in runs)}"))
-    return effects
+    return _of_runs(claim, [run for run in results.runs if claim.identity in run.verified])
 
 
-def _error_effects(claim: Claim, metric: Metric, pair: list[str], results: list[Result]) -> list[Effect]:
-    first, second = (
-        measurements(
-            results,
-            MeasuredBy(identity=claim.identity, split=claim.identity.split()[-1], views=views, recipes=[recipe]),
-        )
-        for recipe, views in zip(pair, claim.views, strict=True)
-    )
+def _of_runs(claim: Claim, runs: list[Run]) -> list[Measured]:
+    """The claim's measure of each of its pairs of recipes, among these runs that are exactly by their recipe."""
+    found = []
+    by_recipe = [run for run in runs if not changed(run.recipe)]
+    for data, pair in itertools.product(dict.fromkeys(run.data_name for run in runs), claim.pairs):
+        sides = [[run for run in by_recipe if (run.recipe_name, run.data_name) == (name, data)] for name in pair]
+        for couple in zip(*sides, strict=False):
+            measured = MEASURES[claim.kind][1](*couple)
+            if measured:
+                how = [data, f"runs {' and '.join(run.name for run in couple)}", measured.how]
+                found.append(measured._replace(how=", ".join(filter(None, how))))
+    return found
+
+
+def _may_stand(claim: Claim, results: list[Result], recipe: str, views: int) -> list[Result]:
+    split = claim.identity.split()[-1]
+    return measurements(results, MeasuredBy(identity=claim.identity, split=split, views=views, recipes=[recipe]))
+
+
+def _of_errors(claim: Claim, metric: Metric, pair: list[str], results: list[Result]) -> list[Measured]:
+    first, second = (_may_stand(claim, results, *side) for side in zip(pair, claim.views, strict=True))
     if pair[0] == pair[1]:  # the same network, with other views
         by_network = {result.onnx_sha256: result for result in second}
         couples = [(result, by_network[result.onnx_sha256]) for result in first if result.onnx_sha256 in by_network]
     else:
         couples = list(zip(first, second, strict=False))
-    effects = []
+    found = []
     for a, b in couples:
         error_a, error_b = getattr(a, f"{metric}_err"), getattr(b, f"{metric}_err")
         low, high = difference(error_a, a.images, error_b, b.images)
         figure = Figure(error_a - error_b, 2, low, high, signed=True)
-        effects.append((figure, f"{a.how}; less {b.recipe}, views {b.views}"))
-    return effects
+        found.append(Measured(figure, how=f"{a.how}; less {b.recipe}, views {b.views}"))
+    return found
+
+
+def _test_gaps(claim: Claim, recipe: str, results: list[Result]) -> list[Measured]:
+    """How far a network's validation error is from the one that the test server gave, in points, without its sign."""
+    return [
+        Measured(Figure(gap, 2), "reproduced" if gap <= claim.published.below else "contradicted", result.how)
+        for result in _may_stand(claim, results, recipe, claim.views[0])
+        if result.top5_test_err is not None
+        for gap in [round(abs(result.top5_err - result.top5_test_err), 3)]
+    ]
 
 
 # ---- what a run's own files say
 
 
-def _ratio(count: Callable[[Run], float | None]) -> Callable[[Run, Run], Figure | None]:
-    def measure(first: Run, second: Run) -> Figure | None:
+def _ratio(count: Callable[[Run], float | None]) -> Callable[[Run, Run], Measured | None]:
+    def measure(first: Run, second: Run) -> Measured | None:
         a, b = count(first), count(second)
-        return Figure(a / b, 2) if a and b else None
+        return Measured(Figure(a / b, 2)) if a and b else None
 
     return measure
 
 
-def _mean(values: list[float]) -> float | None:
-    known = [value for value in values if not math.isnan(value)]
-    return sum(known) / len(known) if known else None
+def _difference(count: Callable[[Run], float | None]) -> Callable[[Run, Run], Measured | None]:
+    def measure(first: Run, second: Run) -> Measured | None:
+        a, b = count(first), count(second)
+        return None if a is None or b is None else Measured(Figure(a - b, 2, signed=True))
+
+    return measure
 
 
-def _seconds_per_image(run: Run) -> float | None:
-    speed = _mean(run.column("images_per_s"))
-    return 1 / speed if speed else None
+def _overfitting(run: Run) -> float | None:
+    """Validation less training error after the last epoch, top-1, in points."""
+    training, validation = (last_known(run.errors(split)) for split in ("train", "eval"))
+    return None if training is None or validation is None else validation - training
 
 
-def _time(first: Run, second: Run) -> Figure | None:
-    """Only runs on one kind of device compare."""
-    if first.environment.get("device") != second.environment.get("device"):
+def _time(first: Run, second: Run) -> Measured | None:
+    """Time an image of two columns on two devices to that of one device of the same kind."""
+    if (first.devices, second.devices) != (2, 1) or first.environment.get("device") != second.environment.get("device"):
         return None
-    return _ratio(_seconds_per_image)(first, second)
+    return _ratio(Run.seconds_per_image)(first, second)
 
 
-def _train_error(first: Run, second: Run) -> Figure | None:
-    ends = [next((v for v in reversed(run.column("train_top1")) if not math.isnan(v)), None) for run in (first, second)]
-    return None if None in ends else Figure(ends[1] - ends[0], 2, signed=True)  # correct, so the other way round
-
-
-def _data_wait(run: Run) -> Figure | None:
-    share = _mean(run.column("data_wait"))
-    return None if share is None else Figure(share, 3)
-
-
-def _colour(run: Run) -> Figure | None:
-    """The columns' colour indices; as a number, how far they are apart where that is more than chance."""
-    if run.weights is None:
+def _days(run: Run) -> Measured | None:
+    """Days of training, told without a verdict: the machine is another."""
+    steps, seconds = [row["step"] for row in run.lines("metrics")], run.seconds_per_image()
+    if not steps or not seconds:
         return None
-    columns = network_of(run).columns
-    if columns < 2:
+    days = Figure(steps[-1] * run.recipe.get("batch_size", 128) * seconds / 86400, 1)
+    machine = f"{run.environment.get('processes', '?')} of {run.environment.get('device', 'a device not recorded')}"
+    return Measured(days, "another machine", machine)
+
+
+def _data_wait(run: Run) -> Measured | None:
+    share = mean_known(run.column("data_wait"))
+    return None if share is None else Measured(Figure(share, 3))
+
+
+def _colour(run: Run) -> Measured | None:
+    """The columns' colour indices; as a number, how far they are apart."""
+    try:
+        network = network_of(run) if run.weights else None
+        if network is None or getattr(network, "columns", 1) < 2:
+            return None
+        found = selectivity(load_kernels(run.weights), network.columns)
+    except UserError:  # Figure 3 says what is wrong with the weights
         return None
-    found = selectivity(load_kernels(run.weights), columns)
-    apart = max(found.columns) - min(found.columns) if found.specialised else 0.0
-    return Figure(apart, 2, words=" / ".join(f"{index:.2f}" for index in found.columns))
+    apart = max(found.columns) - min(found.columns)
+    return Measured(Figure(apart, 2, words=" / ".join(f"{index:.2f}" for index in found.columns)), found.verdict)
 
 
-QUANTITIES = {
-    "epochs_to_25": "epochs to 25%, ratio",
-    "epochs_to_best": "epochs to the best error, ratio",
-    "train_error": "last training error, points",
-    "time": "time an image, ratio",
-    "data_wait": "share of the step",
-    "colour": "colour index of each column",
-    "picture": "picture",
-}
-MEASURES: dict[str, Callable] = {
-    "epochs_to_25": _ratio(lambda run: run.epochs_to_train_error(25.0)),
-    "epochs_to_best": _ratio(Run.epochs_to_best),
-    "train_error": _train_error,
-    "time": _time,
-    "data_wait": _data_wait,
-    "colour": _colour,
+QUANTITIES = {"test_gap": "top-5 error, points apart", "picture": "picture"}
+MEASURES: dict[str, tuple[str, Callable[..., Measured | None]]] = {  # what it is called, and how a run is asked
+    "epochs_to_25": ("epochs to 25%, ratio", _ratio(lambda run: run.epochs_to_train_error(25.0))),
+    "epochs_to_best": ("epochs to the best error, ratio", _ratio(Run.epochs_to_best)),
+    "train_error": ("last training error, points", _difference(lambda run: last_known(run.errors("train")))),
+    "overfitting": ("last validation less training error, points", _difference(_overfitting)),
+    "first_loss": ("training loss, first cycle", _difference(lambda run: next(iter(run.column("train_loss")), None))),
+    "time": ("time an image, ratio", _time),
+    "days": ("days", _days),
+    "data_wait": ("share of the step", _data_wait),
+    "colour": ("colour index of each column", _colour),
 }

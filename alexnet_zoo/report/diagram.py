@@ -1,5 +1,6 @@
 """Figure 2: the network, drawn from a model itself: layers, shapes, columns, and where the columns meet."""
 
+import math
 from dataclasses import dataclass, field
 
 import timm
@@ -17,23 +18,33 @@ from alexnet_zoo.report.results import Run
 FOLLOWS = {"relu": "ReLU", "norm": "LRN", "pool": "max-pool", "drop": "dropout"}  # by the paper's name of the layer
 
 
-def network_of(run: Run | None = None) -> nn.Module:
+def network_of(run: Run | None = None) -> nn.Module | None:
     """The network of a run (the paper's for None) without its weights: on the meta device it takes no memory.
 
-    Raises: UserError where timm cannot build it.
+    None where the run does not say how many classes it has. Raises: UserError where timm cannot build it, or where it
+    has other parameters than results.csv says.
     """
-    recipe = run.recipe if run else {}
-    args = dict(recipe.get("model_args", {}))
-    if run and run.data.get("classes"):
-        args["num_classes"] = len(run.data["classes"])
+    if run is None:
+        return timm.create_model("alexnet_krizhevsky", device="meta")
+    classes = run.classes
+    if classes is None:
+        return None
+    recipe = run.recipe
+    args = {**recipe.get("model_args", {}), "num_classes": classes}
     try:
-        return timm.create_model(recipe.get("model", "alexnet_krizhevsky"), device="meta", **args)
+        model = timm.create_model(recipe.get("model", "alexnet_krizhevsky"), device="meta", **args)
     except (RuntimeError, TypeError, ValueError) as error:  # unknown to timm, or of an impossible size
         raise UserError(f"{run.folder}: its network cannot be built: {error}") from error
+    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
+    for result in run.results:
+        if "+" not in result.onnx_sha256 and abs(result.param_count - millions) > 0.006:  # written to two digits
+            said = f"results.csv says {result.param_count} million parameters"
+            raise UserError(f"{run.folder}: {said}, its recipe's network has {millions:.2f}; it is not drawn")
+    return model
 
 
 @dataclass
-class Layer:
+class DrawnLayer:
     """A layer with weights, for one column: what it is, what follows it, its output's shape, whom it reads."""
 
     name: str
@@ -49,8 +60,13 @@ class Layer:
         maps, *sides = self.shape
         return f"{maps:,} units" if not sides else f"{sides[0]}×{sides[1]}×{maps}"
 
+    @property
+    def neurons(self) -> int:
+        """In all columns."""
+        return self.columns * math.prod(self.shape)
 
-def layers_of(model: nn.Module, img_size: int = 224) -> list[Layer]:
+
+def layers_of(model: nn.Module, img_size: int = 224) -> list[DrawnLayer]:
     """The layers with weights of an AlexNet, in the order in which they run, with the shapes that one image gets.
 
     Args: model, whose children carry the paper's names (conv1, relu1, norm1, ..., fc8); img_size in pixels.
@@ -73,20 +89,19 @@ def layers_of(model: nn.Module, img_size: int = 224) -> list[Layer]:
     return _group(shapes, getattr(model, "columns", 1))
 
 
-def _group(shapes: list[tuple[str, nn.Module, tuple[int, ...]]], columns: int) -> list[Layer]:
-    layers: list[Layer] = []
+def _group(shapes: list[tuple[str, nn.Module, tuple[int, ...]]], columns: int) -> list[DrawnLayer]:
+    layers: list[DrawnLayer] = []
     for name, module, shape in shapes:
         if isinstance(module, (nn.Conv2d, nn.Linear)):
-            last = name.startswith("fc8")
-            held = 1 if last else columns  # fc8 lives on one GPU
+            held = 1 if name.startswith("fc8") else columns  # fc8 lives on one GPU
             both = isinstance(module, nn.Linear) or (module.groups == 1 and name != "conv1")
             per_column = (shape[0] // held, *shape[1:])
             parameters = sum(parameter.numel() for parameter in module.parameters())
-            layers.append(Layer(name, _what(module), per_column, held, both and columns > 1, [], parameters))
+            layers.append(DrawnLayer(name, _what(module), per_column, held, both and columns > 1, [], parameters))
         elif layers:
             word = next((word for start, word in FOLLOWS.items() if name.startswith(start)), None)
             if word == "ReLU":
-                word = _activation(module)
+                word = type(module).__name__  # the activation that is there, tanh perhaps
             if word == "max-pool":
                 word += f" {_side(module.kernel_size)}/{_side(module.stride)} to {shape[1]}×{shape[2]}"
             if word:
@@ -97,12 +112,8 @@ def _group(shapes: list[tuple[str, nn.Module, tuple[int, ...]]], columns: int) -
 def _what(module: nn.Module) -> str:
     if isinstance(module, nn.Linear):
         return "fully connected"
-    stride = _side(module.stride)
-    return f"{_side(module.kernel_size)}×{_side(module.kernel_size)}" + (f", stride {stride}" if stride > 1 else "")
-
-
-def _activation(module: nn.Module) -> str:
-    return type(module).__name__
+    side, stride = _side(module.kernel_size), _side(module.stride)
+    return f"{side}×{side}" + (f", stride {stride}" if stride > 1 else "")
 
 
 def _side(size: int | tuple[int, ...]) -> int:
@@ -133,7 +144,7 @@ def figure2(model: nn.Module, img_size: int = 224) -> Figure:
     return figure
 
 
-def _lines(layer: Layer, held: int) -> list[str]:
+def _lines(layer: DrawnLayer, held: int) -> list[str]:
     head = f"{layer.name}  {layer.what}" if layer.what != "fully connected" else layer.name
     lines = [f"{head}:  {layer.size}"] if held == 1 else [head, layer.size]
     if layer.follows:

@@ -4,7 +4,7 @@ import io
 import math
 import statistics
 from collections.abc import Sequence
-from pathlib import Path
+from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -54,34 +54,33 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
     return out.getvalue()
 
 
-def save(figure: Figure, stem: Path) -> list[Path]:
-    """Writes STEM.png and STEM.svg."""
-    paths = [stem.with_name(f"{stem.name}.{kind}") for kind in ("png", "svg")]
-    for path in paths:
-        path.write_bytes(to_bytes(figure, path.suffix[1:]))
-    return paths
-
-
 @styled
 def learning_curves(run: Run) -> Figure | None:
-    """Errors in percent by epoch, each drop of the rate marked; None where summary.csv holds no errors."""
-    epochs = run.column("epoch")
-    series = [("train_top1", "training", BLACK, "-"), ("eval_top1", "validation, top-1", BLUE, "--"),
-              ("eval_top5", "validation, top-5", ORANGE, "-.")]  # fmt: skip
-    known = [(run.column(name), *look) for name, *look in series if run.column(name)]
-    if not known:
-        return None
+    """Errors in percent by epoch, each drop of the rate marked; None where summary.csv holds no errors.
+
+    The last epoch may be a part of one: then it stands where it ended.
+    """
+    end = run.recipe.get("epochs", math.inf)
+    epochs = [min(epoch, end) for epoch in run.column("epoch")]
+    series = [(run.errors("train"), "training", BLACK, "-"), (run.errors("eval"), f"{run.held_out}, top-1", BLUE, "--"),
+              (run.errors("eval", "top5"), f"{run.held_out}, top-5", ORANGE, "-.")]  # fmt: skip
     figure, axes = new_axes(2.4)
-    marker = "o" if len(epochs) < 3 else None
-    for correct, label, colour, dash in known:
-        axes.plot(epochs, [100 - value for value in correct], dash, color=colour, label=label, marker=marker, ms=3)
+    for errors, label, colour, dash in series:
+        known = [(epoch, error) for epoch, error in zip(epochs, errors) if not math.isnan(error)]
+        if known:
+            marker = "o" if len(known) < 3 else None  # a line of one point would not be seen
+            axes.plot(*zip(*known), dash, color=colour, label=label, marker=marker, ms=3)
+    if not axes.lines:
+        return None
     rates = run.column("lr")
-    for epoch, before, after in zip(epochs[1:], rates, rates[1:], strict=False):
+    for epoch, before, after in zip(epochs, rates, rates[1:], strict=False):
         if after < before:
-            axes.axvline(epoch - 0.5, color=GREY, lw=0.8, ls=":")
-            axes.annotate(f"rate\n{after:.3g}", (epoch - 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, 0),
+            axes.axvline(epoch + 0.5, color=GREY, lw=0.8, ls=":")
+            axes.annotate(f"rate\n{after:.3g}", (epoch + 0.5, 1), xycoords=("data", "axes fraction"), xytext=(2, 0),
                           textcoords="offset points", va="top", fontsize=6, color="#444444")  # fmt: skip
-    axes.set(xlabel="epoch", ylabel="error, %", ylim=(0, None))
+    top = max(max(line.get_ydata()) for line in axes.lines[:3])
+    axes.set(xlabel="epoch", ylabel="error, %", xlim=(0, None))
+    axes.set_ylim(-0.03 * top, 1.08 * top)  # no line lies on the frame
     axes.xaxis.get_major_locator().set_params(integer=True)
     figure.legend(loc="outside lower center", ncols=3, frameon=False, handlelength=1.8, columnspacing=1.2)
     return figure
@@ -91,14 +90,13 @@ def learning_curves(run: Run) -> Figure | None:
 def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
     """The challenge's best top-5 test error, 2010 to 2015, and what was measured here on the 2012 validation set."""
     figure, axes = new_axes(2.3)
-    years = paper.best_top5()
+    years, human = paper.best_top5(), paper.human.top5
     shades = [BLUE if row.row == "table2-seven-cnns" else "#C8C8C8" for row in paper.challenge]
-    bars = axes.bar([y for y, _, _ in years], [e for _, _, e in years], 0.7, color=shades, edgecolor=BLACK, lw=0.6)
-    over = dict(padding=2, fontsize=7, bbox=dict(fc="white", ec="none", pad=0.5))
-    axes.bar_label(bars, [f"{error:g}" for _, _, error in years], **over)
-    axes.axhline(paper.human.top5, color=BLACK, lw=0.8, ls=":", zorder=0)
-    axes.text(2015.55, paper.human.top5, f"{paper.human.what.replace(' ', chr(10))}\n{paper.human.top5:g}",
-              va="center", fontsize=6.5, bbox=dict(fc="white", ec="none", pad=1))  # fmt: skip
+    axes.bar([y for y, _, _ in years], [e for _, _, e in years], 0.7, color=shades, edgecolor=BLACK, lw=0.6)
+    for year, _, error in years:
+        over = human if human - 2 < error < human else error  # not on the dotted line
+        axes.text(year, over + 0.5, f"{error:g}", ha="center", fontsize=7)
+    axes.axhline(human, color=BLACK, lw=0.8, ls=":", zorder=0, label=f"{paper.human.what}: {human:g}")
     ours = [result for result in measured if result.verified == "ILSVRC-2012 val"]
     if ours:
         best = min(ours, key=lambda result: result.top5_err)
@@ -107,11 +105,11 @@ def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
         label = f"measured, validation set: {best.top5_err:.1f}\n({best.recipe})"
         look = dict(fmt="D", ms=4, color=ORANGE, mec=BLACK, ecolor=BLACK, label=label)
         axes.errorbar([2012.45], [best.top5_err], spread, **look)
-        axes.legend(frameon=False, loc="upper right")
-    names = [f"{year}\n{entry.replace(' ', chr(10))}" for year, entry, _ in years]
+    axes.legend(frameon=False, loc="upper right")
+    names = [f"{y}\n{fill(entry, 7, break_long_words=False)}" for y, entry, _ in years]
     axes.set_xticks([year for year, _, _ in years], names)
     axes.tick_params("x", labelsize=6, length=0)
-    axes.set(ylabel="best top-5 error, %", ylim=(0, 32), xlim=(2009.4, 2016.3))
+    axes.set(ylabel="best top-5 error, %", ylim=(0, 32))
     return figure
 
 
@@ -122,14 +120,14 @@ def figure1(runs: Sequence[tuple[str, Run]], published: float) -> Figure | None:
     Args: runs, (label, run), those of the faster label first, each label's in the order of their seeds; published, the
     paper's ratio. None where any of them has no training errors.
     """
-    if not runs or not all(run.column("train_top1") for _, run in runs):
+    if not runs or not all(run.errors("train") for _, run in runs):
         return None
     labels = list(dict.fromkeys(label for label, _ in runs))
     figure, axes = new_axes(2.4)
     for number, label in enumerate(labels):
         look = dict(ls=["-", "--", "-.", ":"][number % 4], color=(BLACK, BLUE, ORANGE, GREY)[number % 4])
         for run in [run for own, run in runs if own == label]:
-            error = [100 - correct for correct in run.column("train_top1")]
+            error = run.errors("train")
             axes.plot(range(1, len(error) + 1), error, label=label, lw=1.0, **look)
             label = "_"  # matplotlib's for no entry in the legend
             reached = run.epochs_to_train_error(25.0)

@@ -34,7 +34,8 @@ def shown(run: Run) -> Shown:
     flat = {}
     for name, value in run.environment.items():  # versions are a table of their own: one line each
         flat |= value if isinstance(value, dict) else {name: value}
-    again = command(run.recipe, run.environment.get("processes")) if run.recipe else ""
+    dataset = next((result.dataset for result in run.results), "")
+    again = command(run.recipe, run.environment, dataset) if run.recipe else ""
     overridden, from_paper = changed(run.recipe), differences(run.recipe, PAPERS_OWN)
     return Shown(run.name, run.recipe_name, overridden, from_paper, again, flat)
 
@@ -78,7 +79,6 @@ def html_page(tables: Sequence[Table], pictures: Sequence[Picture], results: Res
 def model_card(run: Run) -> str:
     """The run's README.md for a model hub, in Hugging Face's format."""
     recipe = run.recipe
-    classes = len(run.data.get("classes", [])) or 1000
     errors = runs_table(Results(run.results, [run], []))
     markdown = to_markdown(dataclasses.replace(errors, notes=errors.notes[:1])).split("\n", 2)[2]  # without its heading
     return _environment(autoescape=False).get_template("model-card.md.j2").render(
@@ -86,8 +86,8 @@ def model_card(run: Run) -> str:
         results=run.results,
         errors=markdown,
         model=recipe.get("model", ""),
-        arguments={"num_classes": classes} | recipe.get("model_args", {}),
-        classes=classes,
+        arguments={"num_classes": run.classes} | recipe.get("model_args", {}),
+        classes=run.classes,
         dataset=next((result.dataset for result in run.results), recipe.get("data", "")),
         verified=", ".join(sorted(run.verified)),
         crop_size=recipe.get("crop_size", 224),

@@ -61,12 +61,12 @@ class Net(Strict):
         return getattr(errors, metric) if errors else None
 
 
-class Effect(Strict):
-    """What the text says: a difference or a ratio, or only words with the value that it should lie below."""
+class Stated(Strict):
+    """What the text says of an effect: its size, or only words with the bound that it should lie below."""
 
     top1: float | None = None
     top5: float | None = None
-    ratio: float | None = None
+    ratio: float | None = None  # of the first run to the second
     words: str | None = None
     at_least: bool = False  # "by over 1%"
     below: float | None = None
@@ -76,9 +76,9 @@ class Claim(Strict):
     id: str
     claim: str
     section: str
-    kind: Literal["error", "epochs_to_25", "epochs_to_best", "train_error", "time", "data_wait", "colour", "picture"]
-    unit: Literal["points", "ratio", "share", "picture"]
-    published: Effect | None = None
+    kind: str  # what is compared: "error", or one of the measures of claims.py
+    unit: Literal["points", "ratio", "share", "picture", "loss", "days"]
+    published: Stated | None = None
     rows: list[str] = []  # published as two rows of [[row]], first - second, instead
     nets: list[str] = []
     pairs: list[list[str]]  # recipes: first - second, or first / second
@@ -87,11 +87,20 @@ class Claim(Strict):
     command: str
 
 
+class Count(Strict):
+    """A number of the text that can be counted, without training anything."""
+
+    id: str  # the function of counts.py that counts it
+    claim: str
+    section: str
+    published: list[float]  # one, or one for each layer
+    decimals: int = 0
+    at_most: bool = False  # published is an upper bound
+    command: str  # shows the same count
+
+
 class Network(Strict):
     section: str
-    parameters: int
-    neurons: int
-    neurons_by_layer: list[int]
     exact: dict[str, int]
 
 
@@ -122,6 +131,7 @@ class Paper(Strict):
     row: list[Row]
     net: list[Net]
     claim: list[Claim]
+    count: list[Count]
     network: Network
     challenge: list[Best]
     human: Human

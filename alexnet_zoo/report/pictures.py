@@ -15,7 +15,7 @@ from alexnet_zoo.report.diagram import figure2, layers_of, network_of
 from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.paper import Paper
-from alexnet_zoo.report.results import Results, Run
+from alexnet_zoo.report.results import Results, Run, last_known
 
 FIGURE1 = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}  # by the name of the recipe
 DRAWN = 24  # runs that get figures of their own; a report over hundreds of runs would take minutes to draw
@@ -77,15 +77,16 @@ def _figure1(paper: Paper, results: Results) -> Iterator[Picture]:
     runs = [(FIGURE1[name], run) for name in reversed(pair) for run in by_seed if run.recipe_name == name]
     figure = figure1(runs, claim.published.ratio) if {run.recipe_name for _, run in runs} == set(pair) else None
     if figure:
-        data = sorted({result.identity or result.dataset for _, run in runs for result in run.results})
+        data = sorted({run.data_name.removesuffix(" test") for _, run in runs})
         rates = ", ".join(sorted({f"{label} {run.recipe.get('lr', 0):g}" for label, run in runs}))
-        caption = f"Training error by epoch. Data: {'; '.join(data) or 'not recorded'}. Rates: {rates}."
-        alt = f"Training error of {' and '.join(label for label, _ in runs)}, {figure.axes[0].get_title()}."
+        caption = f"Error on the training images of {', '.join(data)} by epoch. Rates: {rates}."
+        labels = dict.fromkeys(label for label, _ in runs)
+        alt = f"Training error of {' and '.join(labels)}, {figure.axes[0].get_title()}."
         yield _drawn(figure, "figure1", "Figure 1: ReLU against tanh", caption, alt)
 
 
 def _starts(results: Results) -> Iterator[Picture]:
-    runs = [run for run in results.runs if run.lines("layers") and len(run.data.get("classes", [])) > 1][:DRAWN]
+    runs = [run for run in results.runs if run.lines("layers") and (run.classes or 0) > 1][:DRAWN]
     if not runs:
         return
     caption = (
@@ -101,7 +102,7 @@ def _one_for_each_network(runs: list[Run]) -> list[Run | None]:
     """The first run of each network; None, which stands for the paper's, where there is no run."""
     networks: dict[str, Run] = {}
     for run in runs:
-        described = [run.recipe.get("model"), run.recipe.get("model_args"), len(run.data.get("classes", []))]
+        described = [run.recipe.get("model"), run.recipe.get("model_args"), run.classes]
         networks.setdefault(repr(described), run)
     return list(networks.values()) or [None]
 
@@ -110,7 +111,7 @@ def _figure2(run: Run | None) -> Iterator[Picture]:
     recipe = run.recipe if run else {}
     name, size = recipe.get("model", "alexnet_krizhevsky"), recipe.get("model_args", {}).get("img_size", 224)
     model = network_of(run)
-    if not isinstance(model, AlexNet):  # the four-layer networks of Figure 1
+    if not isinstance(model, AlexNet):  # one of the four-layer networks of Figure 1, or of unknown classes
         return
     alt = "; ".join(
         f"{layer.name} {layer.size}"
@@ -127,9 +128,10 @@ def _figure2(run: Run | None) -> Iterator[Picture]:
 def _curves(run: Run) -> Iterator[Picture]:
     figure = learning_curves(run) if run.recipe_name not in FIGURE1 else None
     if figure:
-        last = f"{100 - run.column('eval_top1')[-1]:.1f}%" if run.column("eval_top1") else "not recorded"
-        alt = f"Errors by epoch over {len(run.curve)} epochs; the last top-1 validation error is {last}."
-        caption = "Training error on augmented crops, with dropout; validation error on the centre crop."
+        last = last_known(run.errors("eval"))
+        said = "not recorded" if last is None else f"{last:.1f}%"
+        alt = f"Errors by epoch over {len(run.curve)} epochs; the last top-1 {run.held_out} error is {said}."
+        caption = f"Training error on augmented crops, with dropout; {run.held_out} error on the centre crop."
         yield _drawn(figure, f"curves-{run.name}", f"Learning curves of {run.name}", caption, alt, run=run.name)
 
 

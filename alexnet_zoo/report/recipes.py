@@ -6,13 +6,17 @@ from functools import cache
 import tomli_w
 
 from alexnet_zoo.declared import folder_of, list_declared
-from alexnet_zoo.train.recipe import load_recipe
+from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
 # These change neither what is trained nor how; a seed is what runs of one recipe are expected to differ in.
 IMMATERIAL = {
     "name", "reproduces", "seed", "checkpoint_minutes", "keep_checkpoints", "watch_every", "views", "channels_last",
 }  # fmt: skip
+
+
+def papers_recipe() -> Recipe:
+    return load_recipe(folder_of("reproduce") / f"{PAPERS_OWN}.toml")
 
 
 def differences(recipe: dict, other: str) -> dict[str, tuple]:
@@ -56,13 +60,21 @@ def changed(recipe: dict) -> str:
     return ", ".join(f"{field}={_toml(value)}" for field, (_, value) in found.items())
 
 
-def command(recipe: dict, processes: int | None) -> str:
-    """What trains this recipe again: the shipped one, with what the run overrode."""
+def command(recipe: dict, environment: dict, dataset: str) -> str:
+    """What trains this network again: the recorded command; of a resumed run, one made from its recipe.
+
+    Args: recipe, resolved; environment, that of environment.json; dataset, the name of the images.
+    """
+    recorded = environment.get("command", "")
+    if " reproduce" in recorded and "--resume" not in recorded:
+        return recorded
     words = ["alexzoo", "reproduce", recipe.get("name", "")]
     if recipe.get("data") != "digits":
-        words += ["--data", recipe.get("data", "DATA")]
-    if processes:
-        words += ["--gpus", str(processes)]
+        words += ["--data", dataset or "DATA"]
+    if environment.get("processes"):
+        words += ["--gpus", str(environment["processes"])]
+    if recipe.get("seed"):
+        words += ["--set", f"seed={recipe['seed']}"]
     for field, (_, value) in differences(recipe, recipe.get("name", "")).items():
         words += ["--set", f"{field}={_toml(value)}"]
     return shlex.join(words)

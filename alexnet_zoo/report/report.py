@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.claims import claims_table
+from alexnet_zoo.report.claims import claims_table, elsewhere_table
+from alexnet_zoo.report.counts import counts_table
 from alexnet_zoo.report.formats import Table, to_csv, to_latex, to_markdown
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
@@ -15,10 +16,11 @@ from alexnet_zoo.report.tables import runs_table, table1, table2, text_table
 
 
 def make_tables(results: Results) -> list[Table]:
-    """Table 1, Table 2, the error rates in the text, the claims, and everything measured."""
+    """Table 1, Table 2, the error rates in the text, the claims, what can be counted, and everything measured."""
     paper = load_paper()
     tables = [make(paper, results.results) for make in (table1, table2, text_table)]
-    return [*tables, claims_table(paper, results), runs_table(results)]
+    claims = [claims_table(paper, results), elsewhere_table(paper, results)]
+    return [*tables, *claims, counts_table(paper), runs_table(results)]
 
 
 def write_report(sources: Sequence[Path], out: Path, predictions: bool = False) -> list[Path]:

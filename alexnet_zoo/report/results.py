@@ -13,10 +13,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import get_args
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.recipes import changed
-from alexnet_zoo.results import Row, missing_columns
+from alexnet_zoo.results import DEFAULTS, Row, missing_columns
 
 # "ILSVRC-2012 val, 50,000 images, complete": what `alexzoo prepare` writes once it has verified a split.
 IDENTITY = re.compile(r"(?P<what>.+?), (?P<images>[\d,]+) images, complete")
@@ -49,7 +50,8 @@ class Result(Row):
         data = self.verified or f"{self.dataset} {self.split}"
         device = f"{self.provider}, {self.precision}"
         changed = f" with {self.changed}" if self.changed else ""
-        return f"{data}, {self.images:,} images, {views}, {device}, recipe {self.recipe or '-'}{changed}"
+        test = f"; test error from {self.top5_test_source}" if self.top5_test_source else ""
+        return f"{data}, {self.images:,} images, {views}, {device}, recipe {self.recipe or '-'}{changed}{test}"
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,7 @@ class Run:
     recipe: dict  # resolved, as recipe.toml holds it
     environment: dict  # environment.json
     data: dict  # data.json: folder, classes
+    processes: list[dict]  # devices.json: a process each
     curve: list[dict[str, float]]  # one entry an epoch: the columns of summary.csv; nan where empty
     results: list[Result]
 
@@ -71,6 +74,28 @@ class Run:
     @property
     def verified(self) -> set[str]:
         return {result.verified for result in self.results} - {""}
+
+    @property
+    def data_name(self) -> str:
+        """What the network was measured on, as far as that is verified: "CIFAR-10 test"."""
+        named = (result.verified or f"{result.dataset} {result.split}" for result in self.results)
+        return next(named, self.recipe.get("data", "data not recorded"))
+
+    @property
+    def classes(self) -> int | None:
+        """How many classes the network tells apart; None where the run does not say."""
+        return len(self.data.get("classes", [])) or None
+
+    @property
+    def held_out(self) -> str:
+        """The split of the curve's "eval" errors, in words."""
+        split = self.recipe.get("eval_split", "val")
+        return "validation" if split == "val" else split
+
+    @property
+    def devices(self) -> int:
+        """On how many devices it was trained; two processes on one CPU are on one."""
+        return len({process["device"] for process in self.processes})
 
     @property
     def weights(self) -> Path | None:
@@ -89,14 +114,31 @@ class Run:
         values = [epoch.get(name, math.nan) for epoch in self.curve]
         return [] if all(math.isnan(value) for value in values) else values
 
+    def errors(self, split: str, metric: str = "top1") -> list[float]:
+        """The curve of "train" or "eval" errors in percent; empty where summary.csv has none."""
+        return [100 - correct for correct in self.column(f"{split}_{metric}")]
+
+    def seconds_per_image(self) -> float | None:
+        speed = mean_known(self.column("images_per_s"))
+        return 1 / speed if speed else None
+
     def epochs_to_train_error(self, error: float) -> int | None:
         """Epochs until the training error (percent, over an epoch) is at or under `error`; None if it never is."""
-        return next((n for n, correct in enumerate(self.column("train_top1"), start=1) if 100 - correct <= error), None)
+        return next((n for n, found in enumerate(self.errors("train"), start=1) if found <= error), None)
 
     def epochs_to_best(self) -> int | None:
         """Epochs until the best top-1 validation error."""
-        correct = [-math.inf if math.isnan(value) else value for value in self.column("eval_top1")]
-        return correct.index(max(correct)) + 1 if correct else None
+        known = [math.inf if math.isnan(error) else error for error in self.errors("eval")]
+        return known.index(min(known)) + 1 if known else None
+
+
+def mean_known(values: list[float]) -> float | None:
+    known = [value for value in values if not math.isnan(value)]
+    return sum(known) / len(known) if known else None
+
+
+def last_known(values: list[float]) -> float | None:
+    return next((value for value in reversed(values) if not math.isnan(value)), None)
 
 
 @dataclass(frozen=True)
@@ -178,13 +220,14 @@ def _result(line: dict, path: Path, changed: str) -> Result:
         raise ValueError("not as many fields as the header has")
     values: dict = {"source": path, "changed": changed}
     for column in fields(Row):
-        if column.name not in line:
+        text = line.get(column.name, "")
+        if not text and column.name in DEFAULTS:
             continue
-        text = line[column.name]
+        kind = next(iter(get_args(column.type)), column.type)  # float of "float | None"
         try:
-            values[column.name] = column.type(text)
+            values[column.name] = kind(text)
         except ValueError:
-            kind = "whole number" if column.type is int else "number"
+            kind = "whole number" if kind is int else "number"
             raise ValueError(f"{column.name} is {text!r}, not a {kind}") from None
     result = Result(**values)
     _check(result)
@@ -200,6 +243,8 @@ def _check(result: Result) -> None:
             raise ValueError(f"{name} and {name}_err do not add up to 100%")
     if result.top5_err > result.top1_err + 1e-9:
         raise ValueError(f"top5_err {result.top5_err} is over top1_err {result.top1_err}")
+    if result.top5_test_err is not None and not (0 <= result.top5_test_err <= 100 and result.top5_test_source):
+        raise ValueError("top5_test_err needs 0 to 100%, and top5_test_source: who says so")
     for name in ("images", "views", "img_size"):
         if getattr(result, name) < 1:
             raise ValueError(f"{name} is {getattr(result, name)}, not a positive number")
@@ -230,6 +275,7 @@ def _read_run(folder: Path, taken: list[str], problems: list[str]) -> Run:
         recipe=_read(folder / "recipe.toml", tomllib.loads, [] if results else problems),
         environment=_read(folder / "environment.json", json.loads, problems),
         data=_read(folder / "data.json", json.loads, problems),
+        processes=_read(folder / "devices.json", lambda text: {"all": json.loads(text)}, problems).get("all", []),
         curve=_read_curve(folder / "summary.csv", problems),
         results=results,
     )

@@ -7,9 +7,13 @@ import time
 from html.parser import HTMLParser
 
 import pytest
+import timm
+from safetensors.torch import save_file
 
 from alexnet_zoo.report import write_report
 from alexnet_zoo.report.page import model_card
+from alexnet_zoo.report.paper import load_paper
+from alexnet_zoo.report.pictures import draw
 from alexnet_zoo.report.results import read_sources
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 
@@ -159,3 +163,42 @@ def test_two_hundred_runs(tmp_path, made):
     peak = re.search(r"VmHWM:\s+(\d+) kB", ran.stdout)
     assert peak is None or int(peak[1]) < 1024**2  # the peak is told on Linux only
     assert (tmp_path / "out" / "report.md").read_text().count("| 1 CNN | 40.7 |") == 200
+
+
+def test_figure_card_and_results_agree_and_the_cards_code_runs(tmp_path, made, monkeypatch):
+    """The card and Figure 2 of a network for ten digits spoke of 1,000 classes."""
+    recipe = load_recipe("digits", ["model_args.width_mult=0.1"])
+    model = timm.create_model(recipe.model, num_classes=10, **recipe.model_args)
+    count = sum(parameter.numel() for parameter in model.parameters())
+    run = made.write_run(tmp_path / "ten", made.DIGITS | dict(param_count=round(count / 1e6, 2)))
+    save_recipe(recipe, run / "recipe.toml")
+    save_file(model.state_dict(), run / "model.safetensors")
+    (run / "data.json").write_text(json.dumps({"classes": [str(n) for n in range(10)]}))
+    results = read_sources([run])
+    card = model_card(results.runs[0])
+    monkeypatch.chdir(run)
+    names = {}
+    exec(re.search("```python\n(.*?)```", card, re.DOTALL)[1], names)
+    assert sum(parameter.numel() for parameter in names["model"].parameters()) == count
+    assert "10 classes" in card
+    (figure2,) = [picture for picture in draw(load_paper(), results) if picture.name == "figure2-ten"]
+    assert "fc8 10 units" in figure2.alt
+
+    made.write_results(run / "results.csv", made.DIGITS | dict(param_count=60.97))  # another network's
+    results = read_sources([run])
+    assert not any(picture.name.startswith("figure2") for picture in draw(load_paper(), results))
+    assert any("60.97 million parameters" in problem for problem in results.problems)
+    (run / "data.json").unlink()
+    results = read_sources([run])
+    assert "```python" not in model_card(results.runs[0])
+    assert not any(picture.name.startswith("figure2") for picture in draw(load_paper(), results))
+
+
+def test_figure1_names_the_images_it_was_trained_on(tmp_path, made):
+    jpeg = made.DIGITS | dict(dataset="cifar", images=10_000, identity="CIFAR-10 as JPEG test, 10,000 images, complete")
+    rows = [dict(epoch=n, train_top1=top1) for n, top1 in enumerate((60, 80), start=1)]
+    for n, recipe in enumerate(("figure1-relu", "figure1-relu", "figure1-tanh")):
+        made.write_run(tmp_path / "runs" / f"{n}", jpeg | dict(recipe=recipe, onnx_sha256=str(n)), curve=rows)
+    pictures = {picture.name: picture for picture in draw(load_paper(), read_sources([tmp_path / "runs"]))}
+    assert pictures["figure1"].caption.startswith("Error on the training images of CIFAR-10 as JPEG by epoch.")
+    assert pictures["figure1"].alt.startswith("Training error of ReLU and tanh, to 25%")

@@ -1,3 +1,7 @@
+import pytest
+
+from alexnet_zoo.report.claims import MEASURES, QUANTITIES
+from alexnet_zoo.report.counts import COUNTED, counts_table
 from alexnet_zoo.report.paper import load_paper
 
 
@@ -40,8 +44,31 @@ def test_names_that_point_elsewhere_exist():
     assert len(ids) == len(set(ids))
     for claim in paper.claim:
         assert claim.published or paper.published_effect(claim, "top1") is not None, claim.id
+        assert claim.kind in ("error", *QUANTITIES, *MEASURES), claim.id
         for pair in claim.pairs:
-            assert len(pair) == (1 if claim.kind in ("data_wait", "colour", "picture") else 2), claim.id
+            alone = claim.kind in ("data_wait", "colour", "picture", "days", "test_gap")
+            assert len(pair) == (1 if alone else 2), claim.id
+    depth = next(claim for claim in paper.claim if claim.id == "depth")
+    assert all(f"reproduce {recipe} " in depth.command for pair in depth.pairs for recipe in pair)
+
+
+def test_what_can_be_counted():
+    """Against section 3.5's kernels, multiplied out here."""
+    weights = [11 * 11 * 3 * 96, 5 * 5 * 48 * 256, 3 * 3 * 256 * 384, 3 * 3 * 192 * 384, 3 * 3 * 192 * 256]
+    maps = [96, 256, 384, 384, 256]
+    fully = 9216 * 4096 + 4096 * 4096 + 4096 * 1000 + 4096 + 4096 + 1000
+    total = sum(weights) + sum(maps) + fully
+    rows = {line[0]: line for line in counts_table(load_paper()).rows}
+    assert rows["60 million parameters"][3].value == total == load_paper().network.exact["alexnet_krizhevsky"]
+    shares = COUNTED["convolutional_shares"]()
+    assert list(shares.values()) == pytest.approx([100 * (w + b) / total for w, b in zip(weights, maps, strict=True)])
+    verdict = rows["Each convolutional layer holds no more than 1% of the parameters"][4]
+    assert verdict == "contradicted by count: conv3, conv4"
+    assert rows["Neurons of the image and of layers 1 to 8"][4] == "differs by count: conv1 +14.6%"
+    convolutional = 55 * 55 * 96 + 27 * 27 * 256 + 13 * 13 * (384 + 384 + 256)
+    assert rows["650,000 neurons"][3].value == convolutional + 2 * 4096 + 1000
+    assert rows["Crops and mirror images enlarge the training set by a factor of 2,048"][3].value == 33 * 33 * 2
+    assert rows["ImageNet: over 15 million images"][3] is None  # nobody counted them
 
 
 def test_the_challenge_by_year():

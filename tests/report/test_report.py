@@ -1,3 +1,5 @@
+import json
+
 import pytest
 import timm
 from safetensors.torch import save_file
@@ -36,7 +38,8 @@ def test_a_network_of_figure_1_has_no_figures_2_and_3(tmp_path, made):
 
 
 def test_damaged_weights_are_named_and_the_report_is_made(tmp_path, made, capsys):
-    run = made.write_run(tmp_path / "a", made.DIGITS)
+    run = made.write_run(tmp_path / "a", made.DIGITS | dict(param_count=60.97), recipe="table2-one-cnn")
+    (run / "data.json").write_text(json.dumps({"classes": ["class"] * 1000}))
     (run / "model.safetensors").write_bytes(b"cut")
     write_report([run], tmp_path / "out")
     assert "model.safetensors" in capsys.readouterr().err

@@ -1,8 +1,11 @@
+import csv
+import json
+
 import pytest
 
-from alexnet_zoo.report.claims import claims_table
+from alexnet_zoo.report.claims import claims_table, elsewhere_table
 from alexnet_zoo.report.paper import load_paper
-from alexnet_zoo.report.results import Result, read_sources
+from alexnet_zoo.report.results import read_sources
 from alexnet_zoo.report.tables import runs_table, table1, table2
 
 
@@ -79,7 +82,7 @@ def test_verdicts(tmp_path, made, without, verdict):
 
 def curve(correct):
     return [
-        dict(epoch=n, train_loss=1, eval_loss=1, eval_top1=top1, eval_top5=99, lr=0.01, train_top1=top1)
+        dict(epoch=n, images_per_s=9, train_loss=1, eval_loss=1, eval_top1=top1, eval_top5=99, lr=0.1, train_top1=top1)
         for n, top1 in enumerate(correct)
     ]
 
@@ -102,15 +105,67 @@ def test_claims_from_curves_need_the_right_data(tmp_path, made):
     assert cells(claims_table(load_paper(), read_sources(runs)), claim, "measured") == [None]
 
 
+def test_on_other_data_a_claim_has_a_table_of_its_own(tmp_path, made):
+    jpeg = made.DIGITS | dict(dataset="cifar", images=10_000, identity="CIFAR-10 as JPEG test, 10,000 images, complete")
+    relu, tanh = jpeg | dict(recipe="figure1-relu"), jpeg | dict(recipe="figure1-tanh", onnx_sha256="b")
+    foreign = tanh | dict(dataset="x", onnx_sha256="c", identity="")
+    lines = [("relu", relu, [60, 80]), ("tanh", tanh, [60] * 9 + [80]), ("foreign", foreign, [80])]
+    results = read_sources([made.write_run(tmp_path / name, line, curve=curve(top1)) for name, line, top1 in lines])
+    (line,) = elsewhere_table(load_paper(), results).rows
+    assert line[3].value == 5 and line[4] == "CIFAR-10 as JPEG test, runs tanh and relu"
+    assert cells(claims_table(load_paper(), results), line[0], "measured") == [None]
+
+
+def test_the_test_servers_score_needs_its_source(tmp_path, made):
+    seven = made.VAL2012 | made.errors(36.7, 15.4) | dict(recipe="table2-seven-cnns")
+    scored = seven | dict(top5_test_err=15.3, top5_test_source="image-net.org, 2026-11-01")
+    path = tmp_path / "results.csv"
+    with open(path, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(scored))
+        writer.writeheader()
+        writer.writerows([scored, scored | dict(onnx_sha256="b", top5_test_source="")])
+    results = read_sources([path])
+    assert any("top5_test_source" in problem for problem in results.problems)
+    table = table2(load_paper(), results.results)
+    assert [figure.value for figure in cells(table, "7 CNNs*", "top5_test_measured")] == [15.3]
+    assert "image-net.org" in cells(table, "7 CNNs*", "measured_on")[0]
+    unscored = table2(load_paper(), read(tmp_path / "b", made, seven).results)
+    assert cells(unscored, "7 CNNs*", "top5_test_measured") == [None]
+    (line,) = [row for row in claims_table(load_paper(), results).rows if row[0].startswith("Validation and test")]
+    assert line[5].value == 0.1 and line[6] == "reproduced"
+
+
+@pytest.mark.parametrize(
+    "devices, measured", [(("cuda:0", "cuda:1"), 1.0), (("cuda:0", "cuda:0"), None), (("cpu", "cpu"), None)]
+)
+def test_time_compares_two_devices_with_one(tmp_path, made, devices, measured):
+    two = made.write_run(tmp_path / "two", made.TEST2010, curve=curve([1, 2]))
+    one = made.write_run(
+        tmp_path / "one", made.TEST2010 | dict(recipe="claim-one-gpu", onnx_sha256="b"), curve=curve([1, 2])
+    )
+    for run, names in ((two, devices), (one, devices[:1])):
+        (run / "devices.json").write_text(json.dumps([dict(column=n, device=name) for n, name in enumerate(names)]))
+        (run / "environment.json").write_text('{"device": "one kind"}')
+    table = claims_table(load_paper(), read_sources([two, one]))
+    (cell,) = cells(table, "Two columns take slightly less time than the one-GPU net", "measured")
+    assert (cell.value if cell else None) == measured
+
+
+def test_overfitting_and_first_loss_from_curves(tmp_path, made):
+    pair = [made.VAL2012, made.VAL2012 | dict(recipe="claim-no-crops", onnx_sha256="b")]
+    runs = []
+    for line, training in zip(pair, (60, 95), strict=True):
+        rows = [row | dict(train_top1=training, eval_top1=55) for row in curve([1, 2])]
+        runs.append(made.write_run(tmp_path / line["recipe"], line, curve=rows))
+    (line,) = [row for row in claims_table(load_paper(), read_sources(runs)).rows if "Without crops" in row[0]]
+    assert line[5].value == (60 - 55) - (95 - 55) and line[6] == "same direction"
+
+
 def test_without_any_run_every_row_says_what_would_measure_it():
     from alexnet_zoo.report.results import Results
 
     paper, nothing = load_paper(), Results([], [], [])
     for line in claims_table(paper, nothing).rows:
-        assert line[5] is None and line[-1].startswith("alexzoo reproduce ")
+        assert line[5] is None and line[-1].startswith("alexzoo ")
     for line in table2(paper, []).rows:
         assert line[-1].startswith("alexzoo reproduce ") or line[0] == "SIFT + FVs"
-
-
-def test_result_is_what_results_csv_holds(made):
-    assert [*made.DIGITS] == [name for name in Result.__dataclass_fields__ if name not in ("source", "changed")]

@@ -61,6 +61,7 @@ def draw_crops(
     All numbers are drawn whatever is asked for, so that an ablation sees the same crops as the net it is compared with.
     """
     device = generator.device
+    # 33 x 33 places of 224 in 256, as in the authors' code; the factor of 2,048 in section 4.1 is 32 x 32 x 2
     corners = torch.randint(image_size - crop_size + 1, (2, batch), generator=generator, device=device)
     mirrored = torch.rand(batch, generator=generator, device=device) < 0.5
     alpha = COLOUR_STD * torch.randn(batch, 3, generator=generator, device=device)
