@@ -2,8 +2,7 @@
 
 from functools import cache
 
-from alexnet_zoo.data.sources.fall import FALL_2011
-from alexnet_zoo.data.sources.ilsvrc import ILSVRC2010
+from alexnet_zoo.data.published import FALL_2011, ILSVRC_2010
 from alexnet_zoo.report.diagram import DrawnLayer, layers_of, network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.paper import Count, Paper
@@ -55,8 +54,8 @@ COUNTED = {
     "convolutional_shares": convolutional_shares,
     "augmentation": augmentation,
     "cycles": lambda: {"": papers_recipe().epochs},
-    "ilsvrc2010": lambda: ILSVRC2010.images,
-    "categories": lambda: {"": FALL_2011.synsets},
+    "ilsvrc2010": lambda: ILSVRC_2010.images,
+    "categories": lambda: {"": FALL_2011.classes},
 }
 
 
