@@ -6,7 +6,7 @@ from functools import cache
 import tomli_w
 
 from alexnet_zoo.declared import folder_of, list_declared
-from alexnet_zoo.train.recipe import Recipe, load_recipe
+from alexnet_zoo.train.recipe import Recipe, load_recipe, without_retired
 
 PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
 # These change neither what is trained nor how; a seed is what runs of one recipe are expected to differ in.
@@ -25,7 +25,7 @@ def differences(recipe: dict, other: str) -> dict[str, tuple]:
     A field inside a table is named as --set names it: "model_args.pool_size". None stands for one that is not there.
     Fields younger than the run, which its recipe.toml lacks, count as equal. Empty where no recipe has that name.
     """
-    shipped, own = _shipped(other), _flat(recipe)
+    shipped, own = _shipped(other), _flat(without_retired(recipe))
     if not shipped:
         return {}
     known = {**own, **{field: None for field in shipped if field.partition(".")[0] in recipe}}

@@ -1,7 +1,5 @@
 """The paper's optimiser and its learning rate (section 5)."""
 
-from typing import Callable
-
 import torch
 from torch import nn
 from torch.optim import Optimizer
@@ -24,11 +22,7 @@ class PaperSGD(Optimizer):
                 self.state[w]["velocity"] = torch.zeros_like(w)
 
     @torch.no_grad()
-    def step(self, closure: Callable | None = None):
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+    def step(self) -> None:
         for group in self.param_groups:
             weights = [w for w in group["params"] if w.grad is not None]
             gradients = [w.grad for w in weights]
@@ -37,7 +31,6 @@ class PaperSGD(Optimizer):
             torch._foreach_add_(velocities, weights, alpha=-group["weight_decay"] * group["lr"])
             torch._foreach_add_(velocities, gradients, alpha=-group["lr"])
             torch._foreach_add_(weights, velocities)
-        return loss
 
 
 OPTIMIZERS = {"paper": PaperSGD, "sgd": torch.optim.SGD}
@@ -102,6 +95,15 @@ class Schedule:
                 rates.update(dict.fromkeys(named, event.lr))
         return rates
 
+    def bias_rates(self, epochs: float, layers: list[str]) -> dict[str, float]:
+        """The rate of each layer's biases: its weights', or one of their own that no drop lowers, until both are 0."""
+        own = dict.fromkeys(layers, self.recipe.bias_lr)
+        for event in self._events(epochs):
+            if event is not None and event.bias_lr is not None:
+                own.update(dict.fromkeys(event.layers or layers, event.bias_lr))
+        rates = self.rates(epochs, layers)
+        return {layer: rate if own[layer] is None or rate == 0 else own[layer] for layer, rate in rates.items()}
+
     def colour(self, epochs: float) -> str:
         """The kind of colour noise after `epochs`."""
         switched = [event.colour for event in self._events(epochs) if event is not None and event.colour]
@@ -109,9 +111,10 @@ class Schedule:
 
     def apply(self, optimizer: Optimizer, epochs: float) -> float:
         """Sets the rates of make_optimizer's groups; returns the highest one of weights."""
-        rates = self.rates(epochs, list(dict.fromkeys(group["layer"] for group in optimizer.param_groups)))
+        layers = list(dict.fromkeys(group["layer"] for group in optimizer.param_groups))
+        rates, bias_rates = self.rates(epochs, layers), self.bias_rates(epochs, layers)
         for group in optimizer.param_groups:
-            group["lr"] = rates[group["layer"]] * (self.recipe.lr_biases if group["bias"] else 1.0)
+            group["lr"] = (bias_rates if group["bias"] else rates)[group["layer"]]
         return max(rates.values())
 
     def end_epoch(self, epochs: float, validation_err: float) -> None:
@@ -124,11 +127,7 @@ class Schedule:
             self.plateaus, self.epochs_since_best = [*self.plateaus, epochs], 0
 
     def state_dict(self) -> dict:
-        return {
-            "plateaus": self.plateaus,
-            "best_err": self.best_err,
-            "epochs_since_best": self.epochs_since_best,
-        }
+        return {key: getattr(self, key) for key in ("plateaus", "best_err", "epochs_since_best")}
 
     def load_state_dict(self, state: dict) -> None:
         self.plateaus, self.best_err = list(state["plateaus"]), float(state["best_err"])

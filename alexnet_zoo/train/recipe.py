@@ -14,7 +14,6 @@ Colour = Literal["published", "as_run", "none"]
 DataSet = Literal[
     "digits", "photographs", "CIFAR-10", "ILSVRC-2010", "ILSVRC-2012", "ImageNet-Fall-2009", "ImageNet-Fall-2011"
 ]
-RETIRED = ("expect",)  # fields of older recipe.toml files, which say nothing of the run
 
 
 class Change(BaseModel):
@@ -26,14 +25,15 @@ class Change(BaseModel):
     after_batches: int | None = Field(None, ge=0)
     layers: list[str] = []  # whose rate `lr` sets; none: of all layers that still learn
     lr: float | None = Field(None, ge=0)
+    bias_lr: float | None = Field(None, ge=0)  # likewise, of biases
     colour: Colour | None = None
 
     @model_validator(mode="after")
     def says_when_and_what(self) -> "Change":
         if (self.after_epochs is None) == (self.after_batches is None):
             raise ValueError("needs one of after_epochs and after_batches")
-        if self.lr is None and self.colour is None:
-            raise ValueError("changes nothing: needs lr or colour")
+        if self.lr is None and self.bias_lr is None and self.colour is None:
+            raise ValueError("changes nothing: needs lr, bias_lr or colour")
         return self
 
 
@@ -84,7 +84,7 @@ class Recipe(BaseModel):
     weight_decay: float = Field(0.0005, ge=0)
     decay_biases: bool = True
     lr: float = Field(0.01, gt=0)
-    lr_biases: float = Field(1.0, gt=0)  # the rate of biases, as a multiple of their layer's
+    bias_lr: float | None = Field(None, gt=0)  # of biases, which then does not drop with their layer's; 0 where that is
     lr_layers: dict[str, float] = {}  # layers that start at another rate
     schedule: Literal["plateau", "fixed"] = "plateau"
     lr_factor: float = Field(0.1, gt=0, lt=1)  # all rates are multiplied by this at each drop
@@ -109,11 +109,18 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
     fields = {"name": path.stem, **read_declared("reproduce", path, own=("name", "reproduces"))}
     for override in overrides:
         _override(fields, override)
-    recipe = validated(Recipe, path, {field: value for field, value in fields.items() if field not in RETIRED})
+    if fields.get("lr_biases", 1.0) != 1.0:  # a multiple, which fell with the rate of the weights
+        raise UserError(f"{path}: lr_biases is no field any more; set bias_lr, the biases' own rate, as 0.02", 2)
+    recipe = validated(Recipe, path, without_retired(fields))
     if recipe.crop_size > recipe.image_size:
         raise UserError(f"{path}: crop_size {recipe.crop_size} is over image_size {recipe.image_size}; lower it", 2)
     _refuse_idle(recipe, path)
     return recipe
+
+
+def without_retired(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields of an older recipe.toml but for those that went and said nothing of the run."""
+    return {field: value for field, value in fields.items() if field != "expect" and (field, value) != ("lr_biases", 1)}
 
 
 def _refuse_idle(recipe: Recipe, path: Path) -> None:

@@ -105,12 +105,31 @@ def test_fine_tuning_of_146_as_run():
 def test_biases_have_their_own_rate_and_need_not_decay():
     model = torch.nn.Sequential()
     model.add_module("conv1", torch.nn.Conv2d(1, 2, 1))
-    recipe = Recipe(name="x", lr=0.01, lr_biases=2.0, decay_biases=False)
+    recipe = Recipe(name="x", lr=0.01, bias_lr=0.02, decay_biases=False)
     optimizer = make_optimizer(model, recipe)
     assert Schedule(recipe, steps=10).apply(optimizer, 0) == 0.01
     weight, bias = optimizer.param_groups
     assert (weight["lr"], weight["weight_decay"]) == (0.01, 0.0005)
     assert (bias["lr"], bias["weight_decay"]) == (0.02, 0.0)
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("table2-one-cnn", {0: [0.01, 0.01, 0.01]}),  # as published: the same rate
+        ("as-run-145", {0: [0.02, 0.02, 0.02], 71: [0.02, 0.02, 0.02], 80: [0, 0.02, 0.02]}),
+        ("as-run-145-2010", {0: [0.02, 0.02, 0.02], 92: [0, 0.002, 0.002]}),
+        ("as-run-145-half", {0: [0.02, 0.02, 0.02], 71: [0.002, 0.002, 0.02], 95: [0, 0.002, 0.02]}),
+        ("as-run-147", {78: [0.02, 0.02, 0.02], 89: [0, 0.002, 0.002]}),
+        ("as-run-148", {96: [0, 0.02, 0.02]}),
+        ("as-run-150", {91: [0, 0.02, 0.02]}),
+    ],
+)
+def test_rates_of_biases_do_not_fall_with_those_of_weights_as_run(name, expected):
+    """facts: 0.02 to the end in most layers, 0.002 in 145-2010 and 147 and in conv1 and conv2 of 145-half."""
+    schedule = Schedule(load_recipe(name), steps=10_009)
+    for epochs, rates in expected.items():
+        assert list(schedule.bias_rates(epochs, ["conv1", "conv2", "fc8"]).values()) == rates
 
 
 def test_layers_of_one_rate_are_one_group():

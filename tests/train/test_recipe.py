@@ -84,6 +84,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path, text, says):
         ('schedule = "fixed"\npatience = 3', r'patience = 3 says nothing with schedule = "fixed"; set patience=5'),
         ('schedule = "fixed"\nlr_drops = 1', "lr_drops = 1 says nothing"),
         ('start_layers = ["conv1"]', "start_layers = .* says nothing with no start_from"),
+        ("lr_biases = 2.0", "lr_biases is no field any more; set bias_lr"),
         ("crop_chunk = 2\nmirror = false\nrandom_crop = false", "crop_chunk = 2 says nothing"),
         ('data = "ILSVRC2012"', "data = 'ILSVRC2012'.*'ILSVRC-2012'"),
         ('optimizer = "adam"', "optimizer = 'adam'.*'paper' or 'sgd'"),
