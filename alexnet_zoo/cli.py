@@ -118,12 +118,16 @@ def timm_(
     runpy.run_path(str(script), run_name="__main__")
 
 
-@app.command(epilog="Example: alexzoo recipes")
-def recipes() -> None:
+@app.command(epilog="Example: alexzoo recipes table2-one-cnn-pretrained")
+def recipes(
+    name: Annotated[Optional[str], typer.Argument(help="A recipe, for its fields and the files that set them.")] = None,
+) -> None:
     """The recipes in reproduce/, with what each reproduces."""
     from alexnet_zoo.declared import list_declared
-    from alexnet_zoo.train.recipe import load_recipe
+    from alexnet_zoo.train.recipe import explain_recipe, load_recipe
 
+    if name is not None:
+        return print(explain_recipe(name))
     for path in list_declared("reproduce"):
         recipe = load_recipe(path)
         first = path.read_text().splitlines()[0].lstrip("# ")
@@ -176,7 +180,12 @@ def reproduce(
         Optional[str], typer.Argument(help="A name from `alexzoo recipes`, or a TOML file. [default: digits]")
     ] = None,
     data: Data = None,
-    gpus: Annotated[int, typer.Option(help="1: one process; 2: the two columns on two devices; 4: two pairs; ...")] = 1,
+    gpus: Annotated[
+        Optional[int],
+        typer.Option(
+            help="1: one process; 2: the two columns on two devices; 4: two pairs; ... [default: 1, or as before]"
+        ),
+    ] = None,
     out: Annotated[Optional[Path], typer.Option(help="The run's folder. [default: runs/RECIPE]")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in --out, or the recipe's last one.")
@@ -189,14 +198,17 @@ def reproduce(
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
-    from alexnet_zoo import pipeline
+    from alexnet_zoo.plan import make_plan
 
+    plan = make_plan(recipe, data, gpus, out, resume, set_ or [], columns, profile)
     if dry_run:
-        print(pipeline.dry_run(recipe, data, gpus, set_ or []))
-    elif pipeline.launch.under_torchrun():
-        pipeline.reproduce_under_torchrun(recipe, data, out, resume, set_ or [], columns, profile)
+        from alexnet_zoo.dry_run import dry_run as describe
+
+        print(describe(plan))
     else:
-        pipeline.reproduce(recipe, data, gpus, out, resume, set_ or [], columns, profile)
+        from alexnet_zoo import pipeline
+
+        pipeline.reproduce(plan)
 
 
 @app.command(epilog="Example: alexzoo export runs/digits --target int8")
@@ -210,13 +222,14 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained network as an ONNX file, checked and compared with torch."""
-    from alexnet_zoo import pipeline
-    from alexnet_zoo.onnx.target import describe_targets
+    from alexnet_zoo import given, pipeline
+    from alexnet_zoo.onnx.target import describe_targets, load_target
 
     if "list" in (source, target):
         print(describe_targets())
         return
-    path, what = pipeline.export(source, checkpoint, data, out, target)
+    wanted = load_target(target)
+    path, what = pipeline.export(given.open_network(source, checkpoint, data), wanted, out)
     print(f"{path}: {what}")
 
 
@@ -244,14 +257,20 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 error of ONNX networks in onnxruntime."""
     from alexnet_zoo import pipeline
+    from alexnet_zoo.onnx.evaluate import evaluate as errors_of
+    from alexnet_zoo.onnx.preprocessing import Foreign
+    from alexnet_zoo.report.results import in_words
+    from alexnet_zoo.results import append_results
 
-    foreign = pipeline.foreign(mean, std, size, order)
+    foreign = Foreign.from_options(mean, std, size, order)
+    files, dataset, devkit_ids = pipeline.open_evaluation(sources, checkpoint, data, split)
     if submission is not None:
-        images = pipeline.submit(sources, checkpoint, data, split, views, device, submission, foreign)
-        print(f"{submission}: five devkit ids for each of {images:,} images")
-        return
-    row = pipeline.evaluate(sources, checkpoint, data, split, views, device, out, foreign, predictions)
-    print(pipeline.describe_row(row))
+        pipeline.submit(files, dataset, devkit_ids, submission, views, device=device, foreign=foreign)
+        return print(f"{submission}: five devkit ids for each of {len(dataset):,} images")
+    row = errors_of(files, dataset, views, device, foreign=foreign, predictions=predictions)
+    if out is not None:
+        append_results(out, [row])
+    print(in_words(row))
 
 
 @app.command(epilog="Example: alexzoo report runs/digits --out report")
@@ -291,10 +310,18 @@ def benchmark(
     data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare, gather and loader.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
-    from alexnet_zoo import pipeline
+    import alexnet_zoo  # noqa: F401  (gives timm the networks)
+    from alexnet_zoo.benchmark import BENCHMARKS, measure
 
+    if what not in BENCHMARKS:
+        raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
     options = dict(model=model, batch_size=batch_size, repetitions=repetitions, device=device, threads=threads)
-    pipeline.benchmark(what, out, **options, against=tuple(against or ()), cpu_time=cpu_time, photographs=data)
+    rows = BENCHMARKS[what](
+        measure.Options(**options, against=tuple(against or ()), cpu_time=cpu_time, photographs=data)
+    )
+    print(measure.table(rows))
+    for path in measure.write(rows, out, what) if out else ():
+        print(path)
 
 
 def describe_data(prepared) -> str:

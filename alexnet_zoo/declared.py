@@ -40,27 +40,43 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
     raise UserError(f"{name}: no such file, and not in {folder}/, which has: {have}", exit_code=2)
 
 
-def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",), seen: tuple[Path, ...] = ()) -> dict:
+def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict:
     """The fields of a TOML file on top of those of its `base`, which is named beside it or in the folder.
 
     Tables are merged field by field; the fields in `own` are not taken from a base. UserError where it is not TOML, or
     its base is not there or leads back to it.
     """
-    if path in seen:
-        raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)
-    try:
-        fields = tomllib.loads(path.read_text())
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not TOML: {error}; mend the file", exit_code=2) from error
-    base = fields.pop("base", None)
-    if base is None:
-        return fields
-    beside = path.parent / f"{base}.toml"
-    below = read_declared(folder, beside if beside.exists() else declared(folder, base), own, (*seen, path))
-    merged = {field: value for field, value in below.items() if field not in own}
-    for field, value in fields.items():
-        merged[field] = {**merged.get(field, {}), **value} if isinstance(value, dict) else value
+    merged: dict[str, Any] = {}
+    for _, fields in _with_bases(folder, path, own):
+        for field, value in fields.items():
+            merged[field] = {**merged.get(field, {}), **value} if isinstance(value, dict) else value
     return merged
+
+
+def origins(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict[str, str]:
+    """The names of the files that set each field of `read_declared`; of a table, those that set any of it."""
+    found: dict[str, list[str]] = {}
+    for file, fields in _with_bases(folder, path, own):
+        for field, value in fields.items():
+            found[field] = [*found.get(field, []), file.name] if isinstance(value, dict) else [file.name]
+    return {field: ", ".join(files) for field, files in found.items()}
+
+
+def _with_bases(folder: str, path: Path, own: tuple[str, ...]) -> list[tuple[Path, dict]]:
+    """A file and the bases below it, the lowest first, each with what it sets."""
+    found: list[tuple[Path, dict]] = []
+    while path not in (file for file, _ in found):
+        try:
+            fields = tomllib.loads(path.read_text())
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: not TOML: {error}; mend the file", exit_code=2) from error
+        base = fields.pop("base", None)
+        found.insert(0, (path, {f: value for f, value in fields.items() if f not in own} if found else fields))
+        if base is None:
+            return found
+        beside = path.parent / f"{base}.toml"
+        path = beside if beside.exists() else declared(folder, base)
+    raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)
 
 
 def validated(model: type[BaseModel], path: Path, fields: dict[str, Any]):

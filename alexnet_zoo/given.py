@@ -22,7 +22,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.progress import say
 from alexnet_zoo.train.recipe import Recipe
-from alexnet_zoo.train.run import load_weights, open_run
+from alexnet_zoo.train.run import Run, load_network, load_weights, open_run
 
 
 @dataclass
@@ -47,10 +47,7 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
     if (run / "recipe.toml").exists():
         recipe, model, classes, mean = open_run(run, weights)
         inputs = Preprocessing(classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
-        prepared = find_data(recipe, data, run)
-        splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
-        own = weights or run / "model.safetensors"
-        return Network(model, recipe.model, recipe.name, own, inputs, *splits, own.parent, "model")
+        return network_of(recipe, model, inputs, find_data(recipe, data, run), weights or run / "model.safetensors")
     prepared = open_data(data) if data else None
     model = open_model(source, checkpoint, prepared)
     inputs = preprocessing_of(model.pretrained_cfg, model.num_classes, prepared)
@@ -58,6 +55,19 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
     if prepared:
         train, test = prepared.split("train"), prepared.split("val")
     return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)
+
+
+def trained_network(run: Run) -> Network:
+    """That of a run whose training has just ended."""
+    recipe, prepared, weights = run.recipe, run.prepared, run.folder / "model.safetensors"
+    model = load_network(recipe, len(prepared.classes), weights)
+    inputs = Preprocessing(prepared.classes, recipe.image_size, recipe.crop_size, prepared.mean, recipe.input_scale)
+    return network_of(recipe, model, inputs, prepared, weights)
+
+
+def network_of(recipe: Recipe, model: nn.Module, inputs: Preprocessing, prepared: Prepared, weights: Path) -> Network:
+    splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
+    return Network(model, recipe.model, recipe.name, weights, inputs, *splits, weights.parent, "model")
 
 
 def run_of(weights: Path) -> Path:
@@ -111,26 +121,36 @@ def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> 
     return Preprocessing(classes, image_size, crop_size, mean, tuple(255 * std for std in cfg["std"]))
 
 
-def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
-    """The prepared images of a recipe: those of the run, the embedded digits, a prepared folder, or photographs.
+def place_of_data(recipe: Recipe, data: Path | None, run: Path) -> tuple[Path | None, Path]:
+    """Where a recipe's images come from: as named, or as the run noted it, or None; and where they are prepared.
 
-    Photographs are prepared once, into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
+    Photographs are prepared into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
     """
     if data is None and (run / "data.json").exists():
         folder = json.loads((run / "data.json").read_text()).get("folder")  # a published run does not say it
         data = Path(folder) if folder else None
     cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
-    if data is None and recipe.data == "digits":
-        return prepare_digits(cache / f"digits-{recipe.image_size}", recipe.image_size)
     if data is None:
-        raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
-    if (data / "prepared.json").exists():
-        return open_prepared(data)
+        return None, cache / f"{recipe.data}-{recipe.image_size}"
     source = data if is_dataset_name(data) else data.resolve()
     key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
-    folder = cache / f"{source.name}-{recipe.image_size}-{key}"
-    say(f"{data}: photographs, prepared in {folder}")
-    return prepare(source, folder, recipe.image_size)
+    return data, cache / f"{source.name}-{recipe.image_size}-{key}"
+
+
+def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
+    """The prepared images of a recipe: those of the run, the embedded digits, a prepared folder, or photographs.
+
+    Photographs are prepared once.
+    """
+    named, folder = place_of_data(recipe, data, run)
+    if named is None and recipe.data == "digits":
+        return prepare_digits(folder, recipe.image_size)
+    if named is None:
+        raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
+    if (named / "prepared.json").exists():
+        return open_prepared(named)
+    say(f"{named}: photographs, prepared in {folder}")
+    return prepare(named, folder, recipe.image_size)
 
 
 def open_data(data: Path) -> Prepared:

@@ -90,10 +90,12 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
     _, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "Traceback" not in err
-    assert f"continue with: alexzoo reproduce --resume --out {name}" in err.splitlines()[-1]
+    assert f"continue with: alexzoo reproduce --resume --out {name} --gpus 2" in err.splitlines()[-1]
     assert list((folder / name / "checkpoints").glob("step-*"))
-    code, out, err = run(folder, "reproduce", "--resume", "--gpus", "2", "--out", name, "--set", "epochs=1")
+    code, out, err = run(folder, "reproduce", "--resume", "--out", name, "--set", "epochs=1")
     assert code == 0, err
+    environment = json.loads((folder / name / "environment.json").read_text())
+    assert [stretch["processes"] for stretch in environment["stretches"]] == [2, 2]  # as before, though not asked for
 
 
 @pytest.mark.parametrize(
@@ -145,6 +147,10 @@ def test_models_and_recipes_are_listed(inside):
     assert code == 0 and re.search(r"alexnet_krizhevsky +60,965,224", out)
     code, out, _ = inside("recipes")
     assert code == 0 and "table2-one-cnn" in out and "digits" in out
+    code, out, _ = inside("recipes", "table2-one-cnn-pretrained")
+    assert code == 0 and re.search(r"batch_size = 128 +# table2-one-cnn.toml\n", out)
+    assert re.search(r"epochs = 54.0 +# table2-one-cnn-pretrained.toml\n", out)
+    assert re.search(r"keep_checkpoints = 2 +# default\n", out)
 
 
 def test_models_tells_what_networks_cost(inside):

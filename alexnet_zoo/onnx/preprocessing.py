@@ -98,6 +98,15 @@ class Foreign:
         if min(self.std) <= 0:
             raise UserError(f"--std {self.std}: must be above 0", exit_code=2)
 
+    @classmethod
+    def from_options(cls, mean: str | None, std: str | None, size: int | None, order: str | None) -> "Foreign | None":
+        """What the command line's options say; None where they say nothing."""
+        said = {"size": size, "order": order}
+        said["mean"] = parse_channels("--mean", mean) if mean else None
+        said["std"] = parse_channels("--std", std) if std else None
+        said = {field: value for field, value in said.items() if value is not None}
+        return cls(**said) if said else None
+
     def preprocessing(self, dataset: Dataset, input_size: int | None) -> Preprocessing:
         """For the images of a split and an input of input_size pixels (None: any; size says it)."""
         crop_size = self.size or input_size or dataset.image_size

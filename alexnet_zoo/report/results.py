@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.report.intervals import wilson
 from alexnet_zoo.report.recipes import changed
 from alexnet_zoo.results import DEFAULTS, Row, missing_columns
 
@@ -308,3 +309,17 @@ def _read_curve(path: Path, problems: list[str]) -> list[dict[str, float]]:
         problems.append(f"{path}: left out, {error!r}")
         return []
     return [epochs[number] for number in sorted(epochs)]
+
+
+def in_words(row: dict) -> str:
+    """A row of results.csv, as it is evaluated, in a line."""
+
+    def with_interval(err: str) -> str:
+        low, high = wilson(float(err), int(row["images"]))
+        return f"{float(err):.2f}% ({low:.2f} to {high:.2f})"
+
+    views = "ten crops" if row["views"] == 10 else "centre crop"
+    return (
+        f"{row['model']}, {row['dataset']} {row['split']}, {row['images']} images, {views}: "
+        f"top-1 error {with_interval(row['top1_err'])}, top-5 error {with_interval(row['top5_err'])}, {row['provider']}"
+    )

@@ -80,7 +80,10 @@ def hang_seconds() -> float:
 
 
 def join(model_columns: int, columns: int | None = None) -> Layout:
-    """This process's place among those that torchrun started: a (data, column) mesh over NCCL or gloo."""
+    """This process's place among those that torchrun started: a (data, column) mesh over NCCL or gloo.
+
+    May be called again, for a network with other columns.
+    """
     local_rank, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
     cuda = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
     device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
@@ -89,7 +92,8 @@ def join(model_columns: int, columns: int | None = None) -> Layout:
     else:
         torch.set_num_threads(max(1, cores() // local_world))
     limit = timedelta(seconds=hang_seconds())
-    dist.init_process_group("nccl" if cuda else "gloo", timeout=limit, device_id=device if cuda else None)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if cuda else "gloo", timeout=limit, device_id=device if cuda else None)
     replicas, columns = divide(dist.get_world_size(), model_columns, columns)
     mesh = init_device_mesh(device.type, (replicas, columns), mesh_dim_names=("data", "column"))
     replica, column = mesh.get_coordinate()

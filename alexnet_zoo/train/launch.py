@@ -1,7 +1,11 @@
-"""From one command to as many processes as the columns need: through torch's own elastic launcher."""
+"""The processes of a run: this one, those that torchrun started, or new ones through torch's own elastic launcher.
+
+All of them run one function. What only one of them should do, the first does while the others wait.
+"""
 
 import logging
 import os
+import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,9 +14,10 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch.distributed.elastic.multiprocessing.api import SignalException
-from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, record
+from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, get_error_handler, record
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.columns import Layout, create_model, divide, join
@@ -28,6 +33,7 @@ def columns_of(recipe: Recipe) -> int:
 
 
 def under_torchrun() -> bool:
+    """Whether torchrun, or `launch`, which does the same, started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
@@ -46,19 +52,18 @@ def describe(recipe: Recipe, gpus: int, columns: int | None = None) -> str:
     return f"{text}; batches of {recipe.batch_size}{share}"
 
 
-def run_training(
-    recipe: Recipe, data: Path, run: Path, gpus: int, resume: bool, columns: int | None = None, profile: bool = False
-) -> None:
-    """Trains in this process, or in `gpus` new ones; returns when run/model.safetensors is written."""
-    divide(gpus, columns_of(recipe), columns)
-    if gpus == 1:
-        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        return train(Run(run, recipe, open_prepared(data), Layout(device=device)), resume, profile)
-    launch(gpus, work, recipe, data, run, resume, columns, profile)
+def in_processes(gpus: int, function, *args):
+    """function(*args) in `gpus` processes; returns what it returns in the first of them.
+
+    In this process alone where it is the only one, or where torchrun has started the others.
+    """
+    if gpus == 1 or under_torchrun():
+        return function(*args)
+    return launch(gpus, function, *args)
 
 
-def launch(gpus: int, function, *args) -> None:
-    """function(*args) in `gpus` processes of this machine; where one fails the rest are stopped, UserError says why."""
+def launch(gpus: int, function, *args):
+    """in_processes, in new processes of this machine; where one fails the rest are stopped, UserError says why."""
     for name in ("torch.distributed", "torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is in the line that UserError says
     config = LaunchConfig(
@@ -73,41 +78,86 @@ def launch(gpus: int, function, *args) -> None:
         start_method="spawn",
     )
     try:
-        elastic_launch(config, function)(*args)
+        return elastic_launch(config, _in_new_process)(function, *args)[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
-        raise UserError(f"process {rank} of {gpus} failed: {_reason(failure)}") from error
+        raise _as_user_error(rank, gpus, failure) from error
     except SignalException as error:
         raise Interrupted(
             f"stopped by {error.sigval.name} after the step under way", 128 + error.sigval.value
         ) from error
 
 
-def _reason(failure) -> str:
+@record
+def _in_new_process(function, *args):
+    try:
+        return function(*args)
+    except UserError as error:
+        get_error_handler().record_exception(error)
+        sys.exit(error.exit_code)
+
+
+def _as_user_error(rank: int, gpus: int, failure) -> UserError:
     """What a failed process said last, or the signal that ended it."""
     message = failure.message if isinstance(failure.message, str) else failure.message.get("message", "")
-    return message.removeprefix("UserError: ").removeprefix("Interrupted: ")
-
-
-@record
-def work(recipe: Recipe, data: Path, run: Path, resume: bool, columns: int | None, profile: bool) -> None:
-    """One of the processes that `launch` started."""
-    with joined(recipe, columns) as layout:
-        train(Run(run, recipe, open_prepared(data), layout), resume, profile)
+    kind, _, text = message.partition(": ")
+    if kind in ("UserError", "Interrupted"):
+        return UserError(text, failure.exitcode)
+    return UserError(f"process {rank} of {gpus} failed: {message}")
 
 
 @contextmanager
-def joined(recipe: Recipe, columns: int | None) -> Iterator[Layout]:
-    """This process's place among the others, until all are done; shows the traceback of what was not foreseen."""
+def joined(recipe: Recipe, columns: int | None = None) -> Iterator[Layout]:
+    """This process's place among the others, until all are done; shows the traceback of what was not foreseen.
+
+    A member of an ensemble joins within its ensemble: the same processes, in the order that its own network needs.
+    """
+    outermost = not dist.is_initialized()
     try:
-        layout = join(columns_of(recipe), columns)
+        if under_torchrun():
+            layout = join(columns_of(recipe), columns)
+        else:
+            layout = Layout(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
         yield layout
         layout.wait_for_all()
     except UserError:
         raise
     except Exception:
-        traceback.print_exc()
+        if outermost and under_torchrun():
+            traceback.print_exc()
         raise
     finally:
-        if dist.is_initialized():
+        if outermost and dist.is_initialized():
             dist.destroy_process_group()
+
+
+def by_first(layout: Layout, function, *args):
+    """Runs function(*args) in the first process, on all cores, while the others wait; returns its result in each.
+
+    A UserError there is raised in each.
+    """
+    outcome: list = [None]
+    if layout.first:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(threads if layout.processes == 1 else cores())
+        try:
+            outcome = [function(*args)]
+        except UserError as error:
+            outcome = [error]
+        torch.set_num_threads(threads)
+    if layout.patient_group is not None:
+        dist.broadcast_object_list(outcome, src=0, group=layout.patient_group)
+    if isinstance(outcome[0], UserError):
+        raise outcome[0]
+    return outcome[0]
+
+
+def run_training(recipe: Recipe, data: Path, folder: Path, gpus: int, resume: bool) -> None:
+    """Trains alone, without what comes before and after it, on a prepared folder; ends with model.safetensors."""
+    divide(gpus, columns_of(recipe))
+    in_processes(gpus, _train, recipe, data, folder, resume)
+
+
+def _train(recipe: Recipe, data: Path, folder: Path, resume: bool) -> None:
+    with joined(recipe) as layout:
+        train(Run(folder, recipe, open_prepared(data), layout), resume)

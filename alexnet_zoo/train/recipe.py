@@ -1,5 +1,6 @@
 """Recipes: one TOML file for each number in the paper (folder reproduce/), read and validated here."""
 
+import json
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +8,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from alexnet_zoo.declared import declared, read_declared, validated
+from alexnet_zoo.declared import declared, origins, read_declared, validated
 from alexnet_zoo.errors import UserError
 
 Colour = Literal["published", "as_run", "none"]
@@ -141,6 +142,17 @@ def _refuse_idle(recipe: Recipe, path: Path) -> None:
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
     path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True)))
+
+
+def explain_recipe(name: str | Path) -> str:
+    """A recipe, a field a line, with the file that set it; "default" is the paper's value, or none."""
+    recipe = load_recipe(name)
+    files = origins("reproduce", declared("reproduce", name), own=("name", "reproduces", "expect"))
+    lines = []
+    for field, value in recipe.model_dump(exclude_none=True).items():
+        line = f"{field} = {json.dumps(value)}"
+        lines.append(f"{line:60} # {files.get(field, 'default')}")
+    return "\n".join(lines)
 
 
 def _override(fields: dict[str, Any], override: str) -> None:

@@ -53,14 +53,26 @@ def newest_run_folder(parent: Path, name: str) -> Path:
     return max(runs, key=lambda run: run.stat().st_mtime)
 
 
-def start_run(run: Path, recipe: Recipe, prepared: Prepared, gpus: int) -> None:
-    """Writes what is known before the first step: recipe.toml, environment.json, and of the data what export needs."""
-    run.mkdir(parents=True, exist_ok=True)
-    save_recipe(recipe, run / "recipe.toml")
-    (run / "environment.json").write_text(json.dumps(environment(recipe.seed, prepared.sha256, gpus), indent=1))
+def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
+    """Writes what is known before the first step: recipe.toml, environment.json, and of the data what export needs.
+
+    Args: recipe, as it was declared, with names where `run.recipe` has files; columns, as the command asked for them.
+    """
+    folder, prepared = run.folder, run.prepared
+    folder.mkdir(parents=True, exist_ok=True)
+    save_recipe(recipe, folder / "recipe.toml")
+    now = environment(recipe.seed, prepared.sha256, run.layout.processes, columns)
+    stretches = [*environment_of(folder).get("stretches", []), now]
+    (folder / "environment.json").write_text(json.dumps({**now, "stretches": stretches}, indent=1))
     data = {"folder": str(prepared.folder.resolve()), "sha256": prepared.sha256, "classes": prepared.classes}
-    (run / "data.json").write_text(json.dumps(data, indent=1))
-    np.save(run / "mean.npy", prepared.mean)
+    (folder / "data.json").write_text(json.dumps(data, indent=1))
+    np.save(folder / "mean.npy", prepared.mean)
+
+
+def environment_of(folder: Path) -> dict:
+    """A run's environment.json: where it was trained last, and under "stretches" everywhere; {} where there is none."""
+    file = folder / "environment.json"
+    return json.loads(file.read_text()) if file.exists() else {}
 
 
 def open_run(run: Path, weights: Path | None = None) -> tuple[Recipe, nn.Module, list[str], np.ndarray]:
@@ -75,9 +87,15 @@ def open_run(run: Path, weights: Path | None = None) -> tuple[Recipe, nn.Module,
     if not weights.exists():
         raise UserError(f"{run}: its training has not ended; continue it with: alexzoo reproduce --resume --out {run}")
     classes = json.loads((run / "data.json").read_text())["classes"]
-    model = create_model(recipe, num_classes=len(classes))
-    load_weights(model, weights)
+    model = load_network(recipe, len(classes), weights)
     return recipe, model, classes, np.load(run / "mean.npy", allow_pickle=False)
+
+
+def load_network(recipe: Recipe, num_classes: int, weights: Path) -> nn.Module:
+    """A recipe's network in one process, with the weights of a file."""
+    model = create_model(recipe, num_classes=num_classes)
+    load_weights(model, weights)
+    return model
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -91,7 +109,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ) from error
 
 
-def environment(seed: int, data_sha256: str, gpus: int) -> dict:
+def environment(seed: int, data_sha256: str, processes: int, columns: int | None) -> dict:
     """Versions, device, seed and data checksum: what one needs to know to run it again."""
     packages = ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")
     return {
@@ -102,7 +120,8 @@ def environment(seed: int, data_sha256: str, gpus: int) -> dict:
             **{name: version(name) for name in packages},
         },
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
-        "processes": gpus,
+        "processes": processes,
+        "columns": columns,
         "cores": cores(),
         "seed": seed,
         "data_sha256": data_sha256,

@@ -45,7 +45,7 @@ def test_lines_say_what_evaluate_counts(exported, another, with_ids, tmp_path, m
 
 def test_data_without_a_kit(exported, digits, tmp_path):
     with pytest.raises(UserError, match="has no devkit ids"):
-        pipeline.submit([str(exported.path)], None, digits.folder, "test", 1, "cpu", tmp_path / "x.txt")
+        pipeline.submit([exported.path], digits.split("test"), digits.devkit_ids, tmp_path / "x.txt", 1, device="cpu")
     assert not (tmp_path / "x.txt").exists()
 
 

@@ -19,6 +19,7 @@ from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.data.prepared.prepare import prepare
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.given import open_network
 from alexnet_zoo.models import model_names
 from alexnet_zoo.models.alexnet import PAPER_PADDING
 from alexnet_zoo.models.lrn import LocalResponseNorm
@@ -29,6 +30,7 @@ from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.onnx.quantize import cost_of, to_float16, to_int8
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.onnx.target import describe_targets, load_target
+from alexnet_zoo.plan import make_plan
 
 IMAGE, CROP = 72, 64
 
@@ -178,8 +180,9 @@ def test_a_file_of_pixels_is_evaluated(prepared, exported_once, tmp_path):
 def test_a_run_exports_to_8_bits_with_its_cost(prepared, tmp_path):
     override = ["image_size=72", "crop_size=64", "model_args.img_size=64", "model_args.width_mult=0.125", "epochs=0"]
     run = tmp_path / "run"
-    pipeline.reproduce("digits", prepared.folder, 1, run, False, [*override, "eval_split=val", "test_split=val"])
-    path, line = pipeline.export(str(run), None, None, None, "int8")
+    overrides = [*override, "eval_split=val", "test_split=val"]
+    pipeline.reproduce(make_plan("digits", prepared.folder, out=run, overrides=overrides))
+    path, line = pipeline.export(open_network(str(run), None, None), load_target("int8"))
     cost = json.loads((run / "model-int8.cost.json").read_text())
     assert path == run / "model-int8.onnx" and "another class than float32 on" in line
     found = OnnxClassifier(path, "cpu")
@@ -189,11 +192,13 @@ def test_a_run_exports_to_8_bits_with_its_cost(prepared, tmp_path):
     assert float(row["top1_err"]) == cost["top1_err"]
 
     checkpoint = run / "model.safetensors"
-    path, line = pipeline.export(str(checkpoint), None, None, tmp_path / "p.onnx", "portable")
+    path, line = pipeline.export(
+        open_network(str(checkpoint), None, None), load_target("portable"), tmp_path / "p.onnx"
+    )
     assert "differ from torch's" in line
     with pytest.raises(UserError, match="lies in no run"):
         (tmp_path / "lost.safetensors").write_bytes(checkpoint.read_bytes())
-        pipeline.export(str(tmp_path / "lost.safetensors"), None, None, None)
+        open_network(str(tmp_path / "lost.safetensors"), None, None)
 
 
 def test_cost_of():

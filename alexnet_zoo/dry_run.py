@@ -1,0 +1,108 @@
+"""What `alexzoo reproduce --dry-run` says: the recipe, its steps, its cost here. Nothing is written or prepared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+
+from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
+from alexnet_zoo.data.sources.fall import FALL_2009, FALL_2011
+from alexnet_zoo.data.sources.ilsvrc import ILSVRC2010, ILSVRC2012
+from alexnet_zoo.data.sources.recognise import open_source
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.given import place_of_data
+from alexnet_zoo.plan import Plan
+from alexnet_zoo.train.checkpoint import list_checkpoints
+from alexnet_zoo.train.columns import divide
+from alexnet_zoo.train.estimate import estimate
+from alexnet_zoo.train.launch import columns_of, describe
+from alexnet_zoo.train.recipe import Recipe
+
+BACKWARD = 2  # a backward pass costs about two forward passes
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a set of images is, prepared or not."""
+
+    images: dict[str, int]  # of each split
+    classes: int
+    where: str
+
+    def of(self, split: str) -> int:
+        if split not in self.images:
+            raise UserError(f"{self.where}: has no split {split!r}; it has {', '.join(self.images)}")
+        return self.images[split]
+
+
+# By the recipe's `data`. Section 6 says 8.9 million of Fall 2009, half of them to train, and 15 million of Fall 2011.
+PUBLISHED = {
+    "digits": Size({"train": 1_433, "test": 364}, 10, "digits"),
+    "CIFAR-10": Size({"train": 50_000, "test": 10_000}, 10, "CIFAR-10"),
+    "ILSVRC-2010": Size(ILSVRC2010.images, ILSVRC2010.classes, "ILSVRC-2010"),
+    "ILSVRC-2012": Size(ILSVRC2012.images, ILSVRC2012.classes, "ILSVRC-2012"),
+    "ImageNet-Fall-2009": Size({"train": 4_450_000, "test": 4_450_000}, FALL_2009.synsets, FALL_2009.name),
+    "ImageNet-Fall-2011": Size({"train": 13_500_000, "val": 1_500_000}, FALL_2011.synsets, FALL_2011.name),
+}
+
+
+def dry_run(plan: Plan) -> str:
+    """The resolved recipe, the processes, the images, the steps and hours, the memory and disk; a line each."""
+    recipe = plan.recipe
+    size = size_of(recipe, plan.data, plan.folder)
+    training, batch = size.of(recipe.train_split), recipe.batch_size
+    if training < batch:
+        fewer = f"--set batch_size={training} or less"
+        raise UserError(f"{size.where}: {training} training images do not fill a batch of {batch}; {fewer}")
+    lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True))]
+    lines.append(f"# {describe(recipe, plan.gpus, plan.columns)}")
+    lines.append(f"# {training:,} training images from {size.where}")
+    if plan.members:
+        return "\n".join([*lines, f"# {len(plan.members)} members; --dry-run of one of their recipes says its cost"])
+    replicas, apart = divide(plan.gpus, columns_of(recipe), plan.columns)
+    cost = estimate(recipe, training, size.classes, replicas, apart)
+    steps, seconds = cost["steps"], cost["step_seconds"]
+    evaluation = passes_without_steps(recipe, size) * seconds / batch / (1 + BACKWARD)
+    lines.append(
+        f"# {steps:,} steps of {seconds:.2f} s in one process here: {duration(steps * seconds)}, "
+        f"and about {duration(evaluation)} of evaluation"
+    )
+    if checkpoints := list_checkpoints(plan.folder / "checkpoints"):
+        lines.append(f"# of these steps {int(checkpoints[-1].name.rpartition('-')[2]):,} are done")
+    memory, checkpoint = cost["memory_bytes"] / 2**30, cost["checkpoint_bytes"] / 2**30
+    lines.append(f"# {memory:.2f} GiB of memory a device; {checkpoint:.2f} GiB on disk for a checkpoint")
+    return "\n".join(lines)
+
+
+def size_of(recipe: Recipe, data: Path | None, run: Path) -> Size:
+    """How many images a run will have: from its prepared data, by counting photographs, or as published."""
+    place = place_of_data(recipe, data, run)
+    prepared = next((folder for folder in place if folder and (folder / "prepared.json").exists()), None)
+    if prepared:
+        return size_of_prepared(open_prepared(prepared))
+    photographs, cache = place
+    if photographs is None:
+        if recipe.data not in PUBLISHED:
+            raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
+        return PUBLISHED[recipe.data]
+    source = open_source(photographs)
+    images = {split: len(listing.names) for split, listing in source.splits.items()}
+    disk = sum(images.values()) * recipe.image_size**2 * 3 / 1e9
+    return Size(images, len(source.classes), f"{photographs}, to be prepared in {cache}, {disk:.2f} GB on disk")
+
+
+def size_of_prepared(prepared: Prepared) -> Size:
+    disk = sum(path.stat().st_size for path in prepared.folder.iterdir()) / 1e9
+    images = {split: len(dataset) for split, dataset in prepared.splits.items()}
+    return Size(images, len(prepared.classes), f"{prepared.folder}, {disk:.2f} GB on disk")
+
+
+def passes_without_steps(recipe: Recipe, size: Size) -> int:
+    """Images that are only looked at: validation in training, one view each; then every view of the test split."""
+    validations = max(1, int(recipe.epochs // recipe.eval_every))
+    return validations * size.of(recipe.eval_split) + sum(recipe.views) * size.of(recipe.test_split)
+
+
+def duration(seconds: float) -> str:
+    """Hours, or minutes below one hour."""
+    return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"
