@@ -6,8 +6,7 @@ from pathlib import Path
 import tomli_w
 
 from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
-from alexnet_zoo.data.sources.fall import FALL_2009, FALL_2011
-from alexnet_zoo.data.sources.ilsvrc import ILSVRC2010, ILSVRC2012
+from alexnet_zoo.data.published import PUBLISHED_SETS, PublishedSet
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.given import place_of_data
@@ -18,6 +17,7 @@ from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.launch import columns_of, describe
 from alexnet_zoo.train.recipe import Recipe
 
+DIGITS = PublishedSet("digits", 10, {"train": 1_433, "test": 364})
 BACKWARD = 2  # a backward pass costs about two forward passes
 
 
@@ -33,17 +33,6 @@ class Size:
         if split not in self.images:
             raise UserError(f"{self.where}: has no split {split!r}; it has {', '.join(self.images)}")
         return self.images[split]
-
-
-# By the recipe's `data`. Section 6 says 8.9 million of Fall 2009, half of them to train, and 15 million of Fall 2011.
-PUBLISHED = {
-    "digits": Size({"train": 1_433, "test": 364}, 10, "digits"),
-    "CIFAR-10": Size({"train": 50_000, "test": 10_000}, 10, "CIFAR-10"),
-    "ILSVRC-2010": Size(ILSVRC2010.images, ILSVRC2010.classes, "ILSVRC-2010"),
-    "ILSVRC-2012": Size(ILSVRC2012.images, ILSVRC2012.classes, "ILSVRC-2012"),
-    "ImageNet-Fall-2009": Size({"train": 4_450_000, "test": 4_450_000}, FALL_2009.synsets, FALL_2009.name),
-    "ImageNet-Fall-2011": Size({"train": 13_500_000, "val": 1_500_000}, FALL_2011.synsets, FALL_2011.name),
-}
 
 
 def dry_run(plan: Plan) -> str:
@@ -82,9 +71,10 @@ def size_of(recipe: Recipe, data: Path | None, run: Path) -> Size:
         return size_of_prepared(open_prepared(prepared))
     photographs, cache = place
     if photographs is None:
-        if recipe.data not in PUBLISHED:
+        known = PUBLISHED_SETS.get(recipe.data, DIGITS if recipe.data == "digits" else None)
+        if known is None:
             raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
-        return PUBLISHED[recipe.data]
+        return Size(known.images, known.classes, known.name)
     source = open_source(photographs)
     images = {split: len(listing.names) for split, listing in source.splits.items()}
     disk = sum(images.values()) * recipe.image_size**2 * 3 / 1e9

@@ -83,7 +83,10 @@ def told_how_to_go_on(plan: Plan) -> Iterator[None]:
         words = ["alexzoo", "reproduce", "--resume", "--out", str(plan.folder)]
         words += ["--gpus", str(plan.gpus)] if plan.gpus > 1 else []
         words += ["--columns", str(plan.columns)] if plan.columns else []
-        again = "the same torchrun command and --resume" if under_torchrun() else shlex.join(words)
+        begun = (plan.folder / "recipe.toml").exists()
+        again = shlex.join(words) if begun else "the same command"
+        if under_torchrun():
+            again = f"the same torchrun command{' and --resume' if begun and not plan.resume else ''}"
         raise Interrupted(f"{error}; continue with: {again}", error.exit_code) from error
 
 

@@ -265,6 +265,7 @@ def _one_for_each_key(results: list[Result], problems: list[str]) -> list[Result
 def _read_run(folder: Path, taken: list[str], problems: list[str]) -> Run:
     name = folder.resolve().name
     numbered = (f"{name}-{number}" for number in itertools.count(2))
+    environment = _read(folder / "environment.json", json.loads, problems)
     results = []
     if (folder / "results.csv").is_file():
         results = read_results(folder / "results.csv", problems)
@@ -274,7 +275,7 @@ def _read_run(folder: Path, taken: list[str], problems: list[str]) -> Run:
         folder=folder,
         name=name if name not in taken else next(other for other in numbered if other not in taken),
         recipe=_read(folder / "recipe.toml", tomllib.loads, [] if results else problems),
-        environment=_read(folder / "environment.json", json.loads, problems),
+        environment={name: fact for name, fact in environment.items() if name != "stretches"},  # the last is whole
         data=_read(folder / "data.json", json.loads, problems),
         processes=_read(folder / "devices.json", lambda text: {"all": json.loads(text)}, problems).get("all", []),
         curve=_read_curve(folder / "summary.csv", problems),
