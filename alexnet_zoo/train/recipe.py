@@ -147,7 +147,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 def explain_recipe(name: str | Path) -> str:
     """A recipe, a field a line, with the file that set it; "default" is the paper's value, or none."""
     recipe = load_recipe(name)
-    files = origins("reproduce", declared("reproduce", name), own=("name", "reproduces", "expect"))
+    files = origins("reproduce", declared("reproduce", name), own=("name", "reproduces"))
     lines = []
     for field, value in recipe.model_dump(exclude_none=True).items():
         line = f"{field} = {json.dumps(value)}"
