@@ -4,6 +4,7 @@ Nothing is computed to find out: the tensors are on torch's meta device, they ha
 """
 
 import math
+from collections.abc import Iterator
 from dataclasses import astuple, dataclass
 
 import timm
@@ -18,7 +19,7 @@ MB = 1e6
 
 
 @dataclass
-class Cost:
+class Counts:
     """Of a layer or a network; of the one column that a device holds, or of all."""
 
     parameters: int = 0
@@ -26,30 +27,31 @@ class Cost:
     kept: int = 0  # bytes that training keeps from the forward to the backward pass, of a batch
     received: int = 0  # bytes that a column receives from the others, of one image, in the forward pass
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(*(own + its for own, its in zip(astuple(self), astuple(other))))
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(*(own + its for own, its in zip(astuple(self), astuple(other))))
 
 
 @dataclass
-class Layer:
+class CountedLayer:
     name: str
     shape: tuple[int, ...]  # of its output, for one image
-    cost: Cost
+    cost: Counts
 
 
-class Receive(nn.Module):
-    """Stands for a meeting point: the maps of all columns, those of the others having the shape of this one's."""
+def walk(model: nn.Module, x: Tensor, apart: bool = False) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
+    """Runs a model layer by layer; yields each layer's name, the layer, what it read and what it gave.
 
-    def __init__(self, columns: int):
-        super().__init__()
-        self.columns = columns
+    apart: the model holds one column; where it reads all of them, its own maps stand for those of each other column.
+    """
+    for name, layer in model.named_children():
+        if apart and name in model.meetings:
+            x = torch.cat([x] * model.columns, dim=1)
+        read, x = x, layer(x)
+        yield name, layer, read, x
 
-    def forward(self, x: Tensor) -> Tensor:
-        return torch.cat([x] * self.columns, dim=1)
 
-
-def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **model_args) -> list[Layer]:
-    """The layers of a network in order with their costs; per_device: of the column that each of two devices holds.
+def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **model_args) -> list[CountedLayer]:
+    """The layers of a network in order with their costs; per_device: of the column that each device holds.
 
     Raises UserError where there is no such network, ValueError where its columns cannot be apart.
     """
@@ -60,20 +62,6 @@ def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **mode
     side = model_args.get("img_size", model.pretrained_cfg["input_size"][-1])
     x = torch.empty(batch_size, model.in_chans, side, side, device="meta")
     known = {p.untyped_storage()._cdata: p.untyped_storage() for p in model.parameters()}
-    layers = []
-    for layer_name, layer in model.named_children():
-        if per_device and layer_name.startswith("exchange_"):
-            layer = Receive(model.columns)
-        read = x
-        x, kept = output_and_kept(layer, x, known)
-        received = FLOAT * (x[0].numel() - read[0].numel()) if isinstance(layer, Receive) else 0
-        parameters = sum(p.numel() for p in layer.parameters())
-        layers.append(Layer(layer_name, tuple(x.shape[1:]), Cost(parameters, multiply_adds(layer, x), kept, received)))
-    return layers
-
-
-def output_and_kept(layer: nn.Module, x: Tensor, known: dict) -> tuple[Tensor, int]:
-    """A layer's output, and the bytes that autograd keeps for it beside what is `known`, which grows."""
     kept = 0
 
     def pack(tensor: Tensor) -> Tensor:
@@ -84,8 +72,16 @@ def output_and_kept(layer: nn.Module, x: Tensor, known: dict) -> tuple[Tensor, i
             kept += storage.nbytes()
         return tensor
 
+    layers = []
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        return layer(x), kept
+        for layer_name, layer, read, out in walk(model, x, apart=per_device):
+            meets = per_device and layer_name in model.meetings
+            received = FLOAT * read[0].numel() * (model.columns - 1) // model.columns if meets else 0
+            parameters = sum(p.numel() for p in layer.parameters())
+            counts = Counts(parameters, multiply_adds(layer, out), kept, received)
+            layers.append(CountedLayer(layer_name, tuple(out.shape[1:]), counts))
+            kept = 0
+    return layers
 
 
 def multiply_adds(layer: nn.Module, output: Tensor) -> int:
@@ -93,8 +89,8 @@ def multiply_adds(layer: nn.Module, output: Tensor) -> int:
     return layer.weight.numel() * math.prod(output.shape[2:]) if isinstance(layer, (nn.Conv2d, nn.Linear)) else 0
 
 
-def total(layers: list[Layer]) -> Cost:
-    return sum((layer.cost for layer in layers), Cost())
+def total(layers: list[CountedLayer]) -> Counts:
+    return sum((layer.cost for layer in layers), Counts())
 
 
 @torch.no_grad()
@@ -106,18 +102,13 @@ def layer_shapes(model: nn.Module, img_size: int | None = None) -> dict[str, tup
     side = img_size or model.pretrained_cfg["input_size"][-1]
     first = next(model.parameters())
     x = torch.zeros(1, model.in_chans, side, side, device=first.device, dtype=first.dtype)
-    shapes = {}
-    for name, layer in model.named_children():
-        x = layer(x)
-        if not isinstance(layer, nn.Identity):
-            shapes[name] = tuple(x.shape[1:])
-    return shapes
+    return {name: tuple(out.shape[1:]) for name, _, _, out in walk(model, x)}
 
 
 # Tables for a reader
 
 
-def apart(name: str, batch_size: int) -> list[Layer]:
+def apart(name: str, batch_size: int) -> list[CountedLayer]:
     """The layers of one column of a network; none where it has one column, or its columns cannot be apart."""
     with torch.device("meta"):
         columns = timm.create_model(name).columns
@@ -152,7 +143,7 @@ def table_of_layers(name: str, batch_size: int = 128) -> str:
     return "\n".join([*lines, *_legend(batch_size)])
 
 
-def _line(title: str, cost: Cost) -> str:
+def _line(title: str, cost: Counts) -> str:
     kept, received = f"{cost.kept / MB:.1f}", f"{cost.received:,}" if cost.received else ""
     return f"{title:32} {cost.parameters:>12,} {cost.multiply_adds:>14,} {kept:>9} {received:>12}"
 
@@ -160,6 +151,6 @@ def _line(title: str, cost: Cost) -> str:
 def _legend(batch_size: int) -> list[str]:
     return [
         f"multiply-adds: of one image. kept: what training keeps for the backward pass, batch {batch_size}, float32.",
-        "received: bytes an image that a device receives from the other at exchange_*, forward; backward it receives",
-        "as many, but none at exchange_fc8, since each device computes the whole of fc8.",
+        "received: bytes an image that a device receives from the others in the forward pass, for a layer that reads",
+        "all columns. Backward it receives as many, but none for fc8, since each device computes the whole of fc8.",
     ]

@@ -8,11 +8,34 @@ from timm.layers import get_device_dtype
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from alexnet_zoo.models import weights
+from alexnet_zoo.models.fit import load_pretrained
 
 
 class TimmModel(nn.Sequential):
     """The first `num_feature_layers` layers give maps, the rest logits; the last one, fc8, is the classifier."""
+
+    num_feature_layers: torch.jit.Final[int]
+    num_layers: torch.jit.Final[int]
+    order: torch.jit.Final[str]  # the layers' names: without it torch.jit would run the code of another order
+
+    def forward_features(self, x: Tensor) -> Tensor:
+        """Image (N, 3, H, W) to the last maps: those of pool5 are (N, 256, 6, 6)."""
+        for i, layer in enumerate(self):
+            if i < self.num_feature_layers:
+                x = layer(x)
+        return x
+
+    def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
+        """The last maps to logits (N, num_classes), or to what fc8 reads (N, 4096)."""
+        if self.global_pool == "":
+            return x
+        for i, layer in enumerate(self):
+            if i >= self.num_feature_layers and not (pre_logits and i == self.num_layers - 1):
+                x = layer(x)
+        return x
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.forward_head(self.forward_features(x))
 
     @torch.jit.ignore
     def group_matcher(self, coarse: bool = False) -> dict:
@@ -27,18 +50,22 @@ class TimmModel(nn.Sequential):
     def get_classifier(self) -> nn.Module:
         return self.fc8
 
-    def _classifier(self, num_classes: int, **dd) -> nn.Module:
-        return nn.Linear(self.head_hidden_size, num_classes, **dd) if num_classes else nn.Identity()
+    @torch.jit.ignore
+    def load_pretrained(self, path: str) -> None:
+        """Weights from a file in the format that they were published in (timm calls this)."""
+        load_pretrained(self, Path(path))
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
         """A new fc8 for num_classes, with the paper's initialisation; none for 0."""
         self.num_classes = num_classes
         self.global_pool = self.global_pool if global_pool is None else global_pool
         trainable = all(p.requires_grad for p in self.fc8.parameters())
-        fc8 = self._classifier(num_classes, **get_device_dtype(self))
+        fc8 = nn.Identity()
+        if num_classes:
+            fc8 = nn.Linear(self.head_hidden_size, num_classes, **get_device_dtype(self))
+            nn.init.normal_(fc8.weight, std=0.01)
+            nn.init.zeros_(fc8.bias)
         self.fc8 = fc8.train(self.training).requires_grad_(trainable)
-        for name, parameter in self.fc8.named_parameters():
-            nn.init.normal_(parameter, std=0.01) if name == "weight" else nn.init.zeros_(parameter)
 
     def forward_intermediates(
         self,
@@ -79,8 +106,3 @@ class TimmModel(nn.Sequential):
             self.fc8 = nn.Identity()
             self.num_feature_layers, self.num_layers = keep, len(self)
         return taken
-
-    @torch.jit.ignore
-    def load_pretrained(self, path: str) -> None:
-        """Weights from a file in the format that they were published in (timm calls this)."""
-        weights.load_pretrained(self, Path(path))

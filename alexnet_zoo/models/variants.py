@@ -1,11 +1,30 @@
-"""The networks by their names in timm: each is AlexNet with other arguments."""
+"""The networks by their names in timm: each is the paper's list with parts of it replaced."""
+
+from dataclasses import replace
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 
-from alexnet_zoo.models.alexnet import CONV6, PAPER, AlexNet, Conv
-from alexnet_zoo.models.weights import filter_state_dict
+from alexnet_zoo.models.alexnet import PAPER, AlexNet
+from alexnet_zoo.models.fit import filter_state_dict
+from alexnet_zoo.models.keywords import changed, drop_before, init_bias, init_std
+from alexnet_zoo.models.layers import (
+    BOTH,
+    Convolution,
+    Drop,
+    Norm,
+    classes,
+    conv,
+    dropout,
+    fc,
+    flatten,
+    norm,
+    pool,
+    relu,
+    second_norm,
+)
+from alexnet_zoo.models.net import Net
 
 RAW_STD = (1 / 255, 1 / 255, 1 / 255)  # timm's transforms then give what the paper's do: 0 to 255, less the mean
 CAFFE_MEAN = (122.7 / 255, 116.7 / 255, 104.0 / 255)  # of the training set, per colour: Caffe's files have it as BGR
@@ -17,51 +36,56 @@ def model_names() -> list[str]:
     return timm.list_models(module=__name__.rpartition(".")[2])
 
 
-def with_maps(convs: tuple[Conv, ...], *maps: int) -> tuple[Conv, ...]:
-    return tuple(conv._replace(maps=m) for conv, m in zip(convs, maps, strict=True))
+ONE_GPU = replace(PAPER.with_widths(48, 128, 192, 192, 256), columns=1)  # all of conv5's maps (3.2, footnote)
+CONV6 = conv(256, 3, padding=1, reads=BOTH)  # over pool5, in the nets marked *
 
 
-def with_order(convs: tuple[Conv, ...], *then: str) -> tuple[Conv, ...]:
-    """The same with the first layers followed by something else."""
-    return tuple(conv._replace(then=t) for conv, t in zip(convs, then)) + convs[len(then) :]
+def as_run(net: Net) -> Net:
+    """As the authors ran it where that differs from the text: the order of layers 1 and 2, a second normalisation,
+    alpha divided by n, the deviation of the initial weights. How it was trained is in the recipe."""
+    net = net.with_after("conv1", norm, pool, relu).with_after("conv2", relu, norm, second_norm, pool)
+    net = net.with_fields(Norm, alpha=1e-4 / 5)
+    for name in net.names(Convolution)[2:]:
+        net = net.with_fields(name, std=0.03)
+    return net
 
 
-ONE_GPU = (48, 128, 192, 192, 256)  # maps of the net of one column: half, but all of conv5's (section 3.2, footnote)
+NET145 = as_run(PAPER)
 
-# Net 145 as its authors ran it, where that differs from the text: the order of layers 1 and 2, the second
-# normalisation, alpha divided by n, the deviation of the initial weights. How it was trained is in its recipe.
-NET145 = with_order(PAPER, "norm pool relu", "relu norm map_norm pool")
-AS_RUN = dict(lrn={"alpha": 1e-4 / 5}, init_std={name: 0.03 for name in ("conv3", "conv4", "conv5", "conv6")})
+def caffe(net: Net) -> Net:
+    """227 pixels without padding, an LRN that crosses the border between columns, torch's kind of dropout."""
+    net = replace(net, image=227, padding=(0, 0, 0, 0)).with_fields(Norm, alpha=1e-4 / 5, k=1.0, columns=1)
+    return net.with_fields(Drop, inverted=True).with_fields("fc6", std=0.005).with_fields("fc7", std=0.005)
 
-# Caffe's networks: 227 pixels without padding, an LRN that crosses the border between columns, torch's kind of dropout.
-CAFFE = dict(
-    img_size=227,
-    padding=(0, 0, 0, 0),
-    lrn={"alpha": 1e-4 / 5, "k": 1.0, "columns": 1},
-    inverted_dropout=True,
-    init_std={"fc6": 0.005, "fc7": 0.005},
+
+ONE_WEIRD_TRICK = Net(
+    columns=1,
+    layers=(
+        *(conv(64, 11, stride=4, padding=2), relu, pool),
+        *(conv(192, 5, padding=2, bias=1), relu, pool),
+        *(conv(384, 3, padding=1), relu),
+        *(conv(256, 3, padding=1, bias=1), relu),
+        *(conv(256, 3, padding=1, bias=1), relu, pool),
+        flatten,
+        *(fc(4096, bias=1), relu, dropout),
+        *(fc(4096, bias=1), relu, dropout),
+        classes(reads=BOTH),
+    ),
 )
 
-ONE_WEIRD_TRICK = (
-    Conv(64, kernel=11, stride=4, padding=2, then="relu pool"),
-    Conv(192, kernel=5, stride=1, padding=2, then="relu pool"),
-    Conv(384, kernel=3, stride=1, padding=1, then="relu"),
-    Conv(256, kernel=3, stride=1, padding=1, then="relu"),
-    Conv(256, kernel=3, stride=1, padding=1, then="relu pool"),
-)
 
-
-def _create_alexnet(variant: str, pretrained: bool, kwargs: dict, **arguments) -> AlexNet:
-    """AlexNet with the variant's arguments, over which the caller's go."""
-    arguments = {**arguments, **kwargs}
-    taps = tuple(range(len(arguments.get("convs", PAPER))))
+def _create(variant: str, pretrained: bool, keywords: dict, net: Net) -> AlexNet:
+    """The network of a list, changed by those keywords that change networks; AlexNet and timm take the others."""
+    taps = tuple(range(len(net.names(Convolution))))
+    net, others = changed(net, keywords)
     return build_model_with_cfg(
         AlexNet,
         variant,
         pretrained,
         feature_cfg=dict(out_indices=taps),
         pretrained_filter_fn=filter_state_dict,
-        **arguments,
+        net=net,
+        **others,
     )
 
 
@@ -124,62 +148,60 @@ default_cfgs = generate_default_cfgs(
 @register_model
 def alexnet_krizhevsky(pretrained: bool = False, **kwargs) -> AlexNet:
     """Two columns, as published: 60,965,224 parameters."""
-    return _create_alexnet("alexnet_krizhevsky", pretrained, kwargs)
+    return _create("alexnet_krizhevsky", pretrained, kwargs, PAPER)
 
 
 @register_model
 def alexnet_krizhevsky_1gpu(pretrained: bool = False, **kwargs) -> AlexNet:
     """The net of one column that section 3.2 compares with: half the kernels in conv1-4, all in conv5 and after."""
-    convs = with_maps(PAPER, *ONE_GPU)
-    return _create_alexnet("alexnet_krizhevsky_1gpu", pretrained, kwargs, columns=1, convs=convs)
+    return _create("alexnet_krizhevsky_1gpu", pretrained, kwargs, ONE_GPU)
 
 
 @register_model
 def alexnet_krizhevsky_ungrouped(pretrained: bool = False, **kwargs) -> AlexNet:
     """One tower of full width in which every layer reads all maps: the AlexNet of many blogs."""
-    return _create_alexnet("alexnet_krizhevsky_ungrouped", pretrained, kwargs, columns=1)
+    return _create("alexnet_krizhevsky_ungrouped", pretrained, kwargs, replace(PAPER, columns=1))
 
 
 @register_model
 def alexnet_krizhevsky_6conv(pretrained: bool = False, **kwargs) -> AlexNet:
     """With a sixth convolutional layer over pool5, which reads both columns: the nets marked * in Table 2."""
-    return _create_alexnet("alexnet_krizhevsky_6conv", pretrained, kwargs, convs=(*PAPER, CONV6))
+    return _create("alexnet_krizhevsky_6conv", pretrained, kwargs, PAPER.with_before("flatten", CONV6, relu))
 
 
 @register_model
 def alexnet_krizhevsky_net145(pretrained: bool = False, **kwargs) -> AlexNet:
     """The network that the authors ran for the rows without *, which is not quite the one of the text."""
-    return _create_alexnet("alexnet_krizhevsky_net145", pretrained, kwargs, convs=NET145, **AS_RUN)
+    return _create("alexnet_krizhevsky_net145", pretrained, kwargs, NET145)
 
 
 @register_model
 def alexnet_krizhevsky_net145half(pretrained: bool = False, **kwargs) -> AlexNet:
     """The net of one column that the authors ran: alexnet_krizhevsky_1gpu with net 145's order and constants."""
-    convs = with_maps(NET145, *ONE_GPU)
-    return _create_alexnet("alexnet_krizhevsky_net145half", pretrained, kwargs, columns=1, convs=convs, **AS_RUN)
+    return _create("alexnet_krizhevsky_net145half", pretrained, kwargs, as_run(ONE_GPU))
 
 
 @register_model
 def alexnet_krizhevsky_net146(pretrained: bool = False, **kwargs) -> AlexNet:
     """The network that the authors ran for the rows with *: net 145 and a sixth convolutional layer."""
-    return _create_alexnet("alexnet_krizhevsky_net146", pretrained, kwargs, convs=(*NET145, CONV6), **AS_RUN)
+    return _create("alexnet_krizhevsky_net146", pretrained, kwargs, as_run(PAPER.with_before("flatten", CONV6, relu)))
 
 
 @register_model
 def alexnet_bvlc(pretrained: bool = False, **kwargs) -> AlexNet:
     """Caffe's AlexNet, for its public weights: LRN over both columns with k = 1, 227 pixels."""
-    return _create_alexnet("alexnet_bvlc", pretrained, kwargs, init_bias=0.1, **CAFFE)
+    return _create("alexnet_bvlc", pretrained, kwargs, init_bias(caffe(PAPER), 0.1))
 
 
 @register_model
 def caffenet_bvlc(pretrained: bool = False, **kwargs) -> AlexNet:
     """Caffe's reference network, for its public weights: as alexnet_bvlc, but pooled before it is normalised."""
-    convs = with_order(PAPER, "relu pool norm", "relu pool norm")
-    return _create_alexnet("caffenet_bvlc", pretrained, kwargs, convs=convs, **CAFFE)
+    net = PAPER.with_after("conv1", relu, pool, norm).with_after("conv2", relu, pool, norm)
+    return _create("caffenet_bvlc", pretrained, kwargs, caffe(net))
 
 
 @register_model
 def alexnet_owt(pretrained: bool = False, **kwargs) -> AlexNet:
     """torchvision's AlexNet ("one weird trick", 2014), for its public weights: one tower, no LRN."""
-    arguments = dict(columns=1, convs=ONE_WEIRD_TRICK, padding=(0, 0, 0, 0), drop_before=True, inverted_dropout=True)
-    return _create_alexnet("alexnet_owt", pretrained, kwargs, init_std="torch", **arguments)
+    net = ONE_WEIRD_TRICK.with_fields(Drop, inverted=True)
+    return _create("alexnet_owt", pretrained, kwargs, drop_before(init_std(net, "torch"), True))

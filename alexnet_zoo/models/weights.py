@@ -1,4 +1,4 @@
-"""Public weights, in the formats that they were published in, as a state_dict under the paper's names.
+"""Reads public weights in the formats that they were published in, as tensors under the paper's names.
 
 Caffe's .caffemodel (both of its kinds of layer), the ONNX Model Zoo's bvlcalexnet, torchvision's .pth, .safetensors.
 Nothing in such a file is executed: what is pickled is read by torch's unpickler for weights only.
@@ -6,18 +6,14 @@ Nothing in such a file is executed: what is pickled is read by torch's unpickler
 
 import hashlib
 import math
-import os
 from pathlib import Path
 from typing import NamedTuple, Optional
 
 import numpy as np
-import timm
 import torch
-from timm.models._manipulate import adapt_input_conv
-from torch import Tensor, nn
+from torch import Tensor
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of
 
 LAYERS = ("conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8")
 PUBLISHED = {  # file name: algorithm, and the hash or how it begins
@@ -56,7 +52,7 @@ def read_weights(path: Path) -> Weights:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path}: not a whole {path.suffix} file of weights ({reason}); fetch it again") from error
     for name, tensor in weights.state_dict.items():
-        if not (isinstance(tensor, Tensor) and tensor.is_floating_point() and tensor.layout == torch.strided):
+        if not (isinstance(tensor, Tensor) and tensor.layout == torch.strided and (tensor.is_floating_point() or not tensor.dim())):
             raise UserError(f"{path}: {name} is not a tensor of weights; this is not a network's file")
     return weights
 
@@ -75,80 +71,10 @@ def check_published(path: Path) -> None:
         )
 
 
-def load_pretrained(model: nn.Module, path: Path) -> None:
-    """Weights from a file into a model; another number of classes keeps its own fc8, conv1 is fitted to in_chans."""
-    state = dict(read_weights(Path(path)).state_dict)
-    own = model.state_dict()
-    for name in ("fc8.weight", "fc8.bias"):
-        if name in state and (name not in own or len(own[name]) != len(state[name])):
-            del state[name]
-    if "conv1.weight" in state:
-        state["conv1.weight"] = adapt_input_conv(model.in_chans, state["conv1.weight"])
-    try:
-        missing = model.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise UserError(f"{path}: does not fit this network: {' '.join(str(error).split())}") from error
-    lacking = [name for name in missing.missing_keys if not name.startswith("fc8.")] + missing.unexpected_keys
-    if lacking:
-        raise UserError(f"{path}: does not fit this network, which differs in {', '.join(lacking)}")
-
-
-def filter_state_dict(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """torchvision's names to the paper's; others stay (the signature is timm's)."""
-    return {_paper_name(name): tensor for name, tensor in state_dict.items()}
-
-
-def import_weights(source: Path, out: Optional[Path] = None, model: Optional[str] = None) -> tuple[Path, str]:
-    """Writes the weights of a file as canonical .safetensors; returns where, and the network's name in timm.
-
-    Raises UserError where the file is not whole, fits no network of ours, or fits several and names none.
-    """
-    from safetensors.torch import save_file
-
-    weights = read_weights(source)
-    name = _network_of(source, weights, model)
-    out = out or source.with_suffix(".safetensors")
-    if out.exists() and out.samefile(source):
-        raise UserError(f"{out}: is the file to import; name another one with --out", exit_code=2)
-    for parameter, tensor in weights.state_dict.items():
-        if not tensor.isfinite().all():
-            raise UserError(f"{source}: {parameter} holds values that are not finite; fetch it again")
-    metadata = {"format": "pt", "model": name, "source": source.name, "source_sha256": sha256_of(source)}
-    state = {parameter: tensor.float().contiguous() for parameter, tensor in weights.state_dict.items()}
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
-        save_file(state, partial, metadata=metadata)
-        partial.replace(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    return out, name
-
-
-def _network_of(source: Path, weights: Weights, model: Optional[str]) -> str:
-    """The network that the weights are for: as asked, as the file says, or the only one that they fit."""
-    from alexnet_zoo.models.variants import model_names
-
-    shapes = {name: tensor.shape for name, tensor in weights.state_dict.items()}
-    fitting = [name for name in model_names() if _shapes_of(name, shapes) == shapes]
-    name = model or weights.model
-    if name in fitting:
-        return name
-    if name is None and len(fitting) == 1:
-        return fitting[0]
-    if not fitting:
-        raise UserError(f"{source}: its layers ({', '.join(list(shapes)[:4])}, ...) are those of no network of ours")
-    what = f"does not fit {name}" if name else "does not say which network it is for"
-    raise UserError(f"{source}: {what}; name one with --model: {', '.join(fitting)}", exit_code=2)
-
-
-def _shapes_of(name: str, like: dict[str, torch.Size]) -> dict[str, torch.Size]:
-    """The shapes of a network's parameters, with as many classes as the other has."""
-    num_classes = like["fc8.bias"].numel() if "fc8.bias" in like else 1000
-    with torch.device("meta"):
-        model = timm.create_model(name, num_classes=min(num_classes, 10**6))
-    return {parameter: tensor.shape for parameter, tensor in model.state_dict().items()}
+def under_paper_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """torchvision's features.0.weight becomes conv1.weight; names of other networks stay as they are."""
+    split = {name: name.rpartition(".") for name in state}
+    return {f"{TORCHVISION.get(layer, layer)}{dot}{kind}": state[name] for name, (layer, dot, kind) in split.items()}
 
 
 # One reader for each format
@@ -159,14 +85,14 @@ def _read_safetensors(path: Path) -> Weights:
 
     with safe_open(path, "pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}
-        return Weights(filter_state_dict(state, None), (file.metadata() or {}).get("model"))
+        return Weights(under_paper_names(state), (file.metadata() or {}).get("model"))
 
 
 def _read_torch(path: Path) -> Weights:
     state = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(state, dict):
         raise ValueError(f"holds a {type(state).__name__}, not a state_dict")
-    return Weights(filter_state_dict(state.get("state_dict", state), None))
+    return Weights(under_paper_names(state.get("state_dict", state)))
 
 
 def _read_onnx(path: Path) -> Weights:
@@ -228,12 +154,6 @@ def _caffe_network(layers: list[str], norm: str, pool: str) -> Optional[str]:
     if norm in layers and pool in layers:
         return "alexnet_bvlc" if layers.index(norm) < layers.index(pool) else "caffenet_bvlc"
     return None
-
-
-def _paper_name(name: str) -> str:
-    """torchvision's features.0.weight is conv1.weight; names of other networks stay as they are."""
-    layer, _, kind = name.rpartition(".")
-    return f"{TORCHVISION[layer]}.{kind}" if layer in TORCHVISION else name
 
 
 def _caffe_message():
