@@ -90,7 +90,8 @@ def import_(
     model: Annotated[Optional[str], typer.Option(help="The network, where the file does not tell.")] = None,
 ) -> None:
     """Public weights to a .safetensors file under the paper's names, conv1 reading RGB. Nothing in FILE is executed."""
-    from alexnet_zoo.models.weights import PUBLISHED, import_weights
+    from alexnet_zoo.models.convert import import_weights
+    from alexnet_zoo.models.weights import PUBLISHED
 
     path, name = import_weights(file, out, model)
     checked = "its hash is the published one" if file.name in PUBLISHED else "no hash is published for such a name"

@@ -155,7 +155,7 @@ def test_models_and_recipes_are_listed(inside):
 
 def test_models_tells_what_networks_cost(inside):
     code, out, _ = inside("models", "alexnet_krizhevsky_6conv", "--batch-size", "2")
-    assert code == 0 and "exchange_conv6" in out and "61,555,304" in out
+    assert code == 0 and "relu_conv6" in out and "61,555,304" in out
     code, _, err = inside("models", "resnet50")
     assert code == 2 and err.count("\n") == 1 and "no such network" in err
 

@@ -8,8 +8,9 @@ import torch
 
 from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of
 from alexnet_zoo.progress import Progress
-from alexnet_zoo.train.columns import Layout, create_model
+from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.launch import joined, launch
+from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.step import make_step
 

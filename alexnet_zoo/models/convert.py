@@ -1,6 +1,5 @@
 """Converts public weights to .safetensors under the paper's names: `alexzoo import FILE`."""
 
-import os
 from pathlib import Path
 from typing import Optional
 
@@ -8,7 +7,7 @@ import timm
 import torch
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of
+from alexnet_zoo.files import sha256_of, written_whole
 from alexnet_zoo.models.variants import model_names
 from alexnet_zoo.models.weights import Weights, read_weights
 
@@ -30,14 +29,8 @@ def import_weights(source: Path, out: Optional[Path] = None, model: Optional[str
             raise UserError(f"{source}: {parameter} holds values that are not finite; fetch it again")
     metadata = {"format": "pt", "model": name, "source": source.name, "source_sha256": sha256_of(source)}
     state = {parameter: tensor.float().contiguous() for parameter, tensor in weights.state_dict.items()}
-    partial = out.with_name(f".{out.name}.{os.getpid()}")
-    try:
+    with written_whole(out) as partial:
         save_file(state, partial, metadata=metadata)
-        partial.replace(out)
-    except OSError as error:
-        raise UserError(f"{out}: cannot be written: {error.strerror or error}") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return out, name
 
 
@@ -62,5 +55,3 @@ def _shapes_of(name: str, like: dict[str, torch.Size]) -> dict[str, torch.Size]:
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=min(num_classes, 10**6))
     return {parameter: tensor.shape for parameter, tensor in model.state_dict().items()}
-
-

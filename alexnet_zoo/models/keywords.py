@@ -10,11 +10,9 @@ from alexnet_zoo.models.layers import (
     OWN,
     Activation,
     BatchNorm,
-    Classes,
     Convolution,
     Drop,
     Flat,
-    FullyConnected,
     Layer,
     Norm,
     Pool,
@@ -51,9 +49,10 @@ def norm(net: Net, kind: str) -> Net:
     """norm="batch": batch normalisation in place of LRN. norm="lrn": as it is."""
     if kind not in ("batch", "lrn"):
         raise ValueError(f'norm {kind}: there are "lrn" and "batch"; lrn=False leaves normalisation out')
-    if kind == "lrn":
-        return net
-    return _in_place_of_norms(net.with_layers(lambda layer: [] if isinstance(layer, SecondNorm) else [layer]), BatchNorm())
+    if kind == "batch":
+        net = net.with_layers(lambda layer: [] if isinstance(layer, SecondNorm) else [layer])
+        net = _in_place_of_norms(net, BatchNorm())
+    return net
 
 
 def _in_place_of_norms(net: Net, new: Layer) -> Net:

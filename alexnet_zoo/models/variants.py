@@ -52,6 +52,7 @@ def as_run(net: Net) -> Net:
 
 NET145 = as_run(PAPER)
 
+
 def caffe(net: Net) -> Net:
     """227 pixels without padding, an LRN that crosses the border between columns, torch's kind of dropout."""
     net = replace(net, image=227, padding=(0, 0, 0, 0)).with_fields(Norm, alpha=1e-4 / 5, k=1.0, columns=1)

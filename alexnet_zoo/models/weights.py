@@ -52,7 +52,8 @@ def read_weights(path: Path) -> Weights:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise UserError(f"{path}: not a whole {path.suffix} file of weights ({reason}); fetch it again") from error
     for name, tensor in weights.state_dict.items():
-        if not (isinstance(tensor, Tensor) and tensor.layout == torch.strided and (tensor.is_floating_point() or not tensor.dim())):
+        whole = isinstance(tensor, Tensor) and tensor.layout == torch.strided
+        if not (whole and (tensor.is_floating_point() or tensor.dim() == 0)):  # batch normalisation counts its steps
             raise UserError(f"{path}: {name} is not a tensor of weights; this is not a network's file")
     return weights
 

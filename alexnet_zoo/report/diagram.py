@@ -10,12 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from torch import nn
 
-import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.alexnet import AlexNet
+from alexnet_zoo.models.count import walk
+from alexnet_zoo.models.lrn import LocalResponseNorm, MapNorm
+from alexnet_zoo.models.modules import Dropout, Flatten
 from alexnet_zoo.report.figures import BLACK, GREY, new_figure, styled
 from alexnet_zoo.report.results import Run
-
-FOLLOWS = {"relu": "ReLU", "norm": "LRN", "pool": "max-pool", "drop": "dropout"}  # by the paper's name of the layer
 
 
 def network_of(run: Run | None = None) -> nn.Module | None:
@@ -45,7 +46,7 @@ def network_of(run: Run | None = None) -> nn.Module | None:
 
 @dataclass
 class DrawnLayer:
-    """A layer with weights, for one column: what it is, what follows it, its output's shape, whom it reads."""
+    """A layer with weights, as one column has it: what it is, what follows it, its output's shape, what it reads."""
 
     name: str
     what: str
@@ -65,59 +66,41 @@ class DrawnLayer:
         """In all columns."""
         return self.columns * math.prod(self.shape)
 
+@torch.no_grad()
+def layers_of(model: AlexNet, img_size: int = 224) -> list[DrawnLayer]:
+    """The layers with weights, in the order in which they run, with the shapes that one image of img_size pixels gets.
 
-def layers_of(model: nn.Module, img_size: int = 224) -> list[DrawnLayer]:
-    """The layers with weights of an AlexNet, in the order in which they run, with the shapes that one image gets.
-
-    Args: model, whose children carry the paper's names (conv1, relu1, norm1, ..., fc8); img_size in pixels.
+    The model is on the meta device, where nothing is computed.
     """
-    shapes: list[tuple[str, nn.Module, tuple[int, ...]]] = []
-
-    def note(name: str, module: nn.Module):
-        return module.register_forward_hook(lambda _, __, out: shapes.append((name, module, tuple(out.shape[1:]))))
-
-    hooks = [note(name, module) for name, module in model.named_children()]
-    device = next(model.parameters()).device
-    training = model.training
-    try:
-        with torch.no_grad():
-            model.eval()(torch.zeros(1, 3, img_size, img_size, device=device))
-    finally:
-        model.train(training)
-        for hook in hooks:
-            hook.remove()
-    return _group(shapes, getattr(model, "columns", 1))
-
-
-def _group(shapes: list[tuple[str, nn.Module, tuple[int, ...]]], columns: int) -> list[DrawnLayer]:
     layers: list[DrawnLayer] = []
-    for name, module, shape in shapes:
-        if isinstance(module, (nn.Conv2d, nn.Linear)):
-            held = 1 if name.startswith("fc8") else columns  # fc8 lives on one GPU
-            both = isinstance(module, nn.Linear) or (module.groups == 1 and name != "conv1")
-            per_column = (shape[0] // held, *shape[1:])
-            parameters = sum(parameter.numel() for parameter in module.parameters())
-            layers.append(DrawnLayer(name, _what(module), per_column, held, both and columns > 1, [], parameters))
+    for name, layer, _, out in walk(model, torch.empty(1, model.in_chans, img_size, img_size, device="meta")):
+        maps, *sides = out.shape[1:]
+        if isinstance(layer, (nn.Conv2d, nn.Linear)):
+            held = 1 if name in model.held_whole else model.columns
+            parameters = sum(parameter.numel() for parameter in layer.parameters())
+            shape = (maps // held, *sides)
+            both = name in model.meetings
+            layers.append(DrawnLayer(name, _what(layer), shape, held, both, [], parameters))
         elif layers:
-            word = next((word for start, word in FOLLOWS.items() if name.startswith(start)), None)
-            if word == "ReLU":
-                word = type(module).__name__  # the activation that is there, tanh perhaps
-            if word == "max-pool":
-                word += f" {_side(module.kernel_size)}/{_side(module.stride)} to {shape[1]}×{shape[2]}"
-            if word:
-                layers[-1].follows.append(word)
+            layers[-1].follows += _follows(layer, sides)
     return layers
+
+
+def _follows(layer: nn.Module, sides: list[int]) -> list[str]:
+    """The word for a layer without weights; none where it has none."""
+    if isinstance(layer, nn.MaxPool2d):
+        return [f"max-pool {layer.kernel_size}/{layer.stride} to {sides[0]}×{sides[1]}"]
+    words = {LocalResponseNorm: "LRN", MapNorm: "normalised in each map", nn.BatchNorm2d: "batch norm"}
+    words |= {Dropout: "dropout", nn.Dropout: "dropout", Flatten: "", nn.ZeroPad2d: ""}
+    word = words.get(type(layer), type(layer).__name__)  # an activation has its own: ReLU
+    return [word] if word else []
 
 
 def _what(module: nn.Module) -> str:
     if isinstance(module, nn.Linear):
         return "fully connected"
-    side, stride = _side(module.kernel_size), _side(module.stride)
-    return f"{side}×{side}" + (f", stride {stride}" if stride > 1 else "")
-
-
-def _side(size: int | tuple[int, ...]) -> int:
-    return size if isinstance(size, int) else size[0]
+    kernel, stride = module.kernel_size[0], module.stride[0]
+    return f"{kernel}×{kernel}" + (f", stride {stride}" if stride > 1 else "")
 
 
 # ---- drawing: from the image at the top to the classes at the bottom, one box for each layer and column

@@ -1,12 +1,12 @@
 """The paper's two columns on two devices (section 3.2), and replicas of the pair for data parallelism.
 
-The network knows nothing of this. A process builds the same class with one column of it (local_columns=1) and gets,
-in place of the layers behind its `exchange_*`, the same layers as a Meeting, which fetches the other column's maps.
-Everything else, LRN included, is per column already.
+The network knows nothing of this. A process builds the same class with one column of it (local_columns=1). Each layer
+that the network declares as a meeting point becomes a Meeting, which fetches the other column's maps while it works on
+its own. Every other layer, LRN included, computes with its own column alone.
 
 Weights, velocities and checkpoints have one canonical form, that of the network in one process: a column's share of
-a parameter is its slice along the first axis (the kernels that the column owns), and fc8, which reads both columns,
-is held whole by each.
+a parameter is its slice along the first axis (the kernels that the column owns). Each column holds a whole copy of fc8,
+and of what has no axis, such as a batch normalisation's count of steps.
 """
 
 import os
@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
-import timm
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
@@ -22,11 +21,11 @@ from torch.distributed.device_mesh import init_device_mesh
 
 from alexnet_zoo.cores import cores
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.checkpoint import load_tensors
+from alexnet_zoo.models.alexnet import PAPER
+from alexnet_zoo.train.batch_norm import sum_statistics
 from alexnet_zoo.train.exchange import Meeting
+from alexnet_zoo.train.network import create_model, start_from
 from alexnet_zoo.train.recipe import Recipe
-
-WHOLE = "fc8."  # parameters that every column holds whole
 
 
 @dataclass
@@ -110,49 +109,39 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
     whole = create_model(recipe, num_classes=num_classes)
     if recipe.start_from:
         start_from(whole, Path(recipe.start_from), recipe.start_layers)
-    if layout.columns == 1:
-        return whole.to(layout.device)
-    with torch.device("meta"):
-        part = create_model(recipe, num_classes=num_classes, local_columns=1)
-    part.load_state_dict(split(whole.state_dict(), layout), assign=True)
-    readers = [name.removeprefix("exchange_") for name, _ in part.named_children() if name.startswith("exchange_")]
-    for name in readers:
-        setattr(part, name, Meeting(getattr(part, name), layout.column_group, read_whole=f"{name}." == WHOLE))
-    return part.to(layout.device)
+    model = whole
+    if layout.columns > 1:
+        with torch.device("meta"):
+            model = create_model(recipe, num_classes=num_classes, local_columns=1)
+        model.load_state_dict(split(whole.state_dict(), layout, whole.held_whole), assign=True)
+        for name in model.meetings:
+            meeting = Meeting(getattr(model, name), layout.column_group, read_whole=name in model.held_whole)
+            setattr(model, name, meeting)
+    if layout.replicas > 1:
+        sum_statistics(model, layout.data_group)
+    return model.to(layout.device)
 
 
-def create_model(recipe: Recipe, **args) -> nn.Module:
-    """The recipe's network; UserError where timm has none of that name, or it does not take these arguments."""
-    try:
-        return timm.create_model(recipe.model, **recipe.model_args, **args)
-    except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"model {recipe.model} with {recipe.model_args}: {error}; see `alexzoo models`", 2) from error
+def is_whole(name: str, tensor: Tensor, held_whole: tuple[str, ...]) -> bool:
+    """Whether each column holds all of a tensor, a column's part or the canonical one."""
+    return name.partition(".")[0] in held_whole or tensor.dim() == 0
 
 
-def start_from(model: nn.Module, path: Path, layers: list[str]) -> None:
-    """Takes the weights of `layers`, or of all, from a .safetensors file; the others stay as they were drawn."""
-    weights = load_tensors(path)
-    own = model.state_dict()
-    wanted = [name for name in own if not layers or name.partition(".")[0] in layers]
-    unknown = set(layers) - {name.partition(".")[0] for name in own}
-    wrong = [name for name in wanted if name not in weights or weights[name].shape != own[name].shape]
-    if unknown or wrong:
-        what = ", ".join([*sorted(unknown), *wrong])
-        raise UserError(f"{path}: does not give this network its start in {what}; name other start_layers")
-    model.load_state_dict({**own, **{name: weights[name] for name in wanted}})
-
-
-def split(whole: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
-    """This column's share of canonical tensors by parameter name."""
+def split(
+    whole: dict[str, Tensor], layout: Layout, held_whole: tuple[str, ...] = PAPER.held_whole
+) -> dict[str, Tensor]:
+    """This column's share of canonical tensors by parameter name; held_whole names the layers that each holds whole."""
     if layout.columns == 1:
         return whole
     return {
-        name: tensor if name.startswith(WHOLE) else tensor.chunk(layout.columns)[layout.column].clone()
+        name: tensor if is_whole(name, tensor, held_whole) else tensor.chunk(layout.columns)[layout.column].clone()
         for name, tensor in whole.items()
     }
 
 
-def merge(part: dict[str, Tensor], layout: Layout) -> dict[str, Tensor] | None:
+def merge(
+    part: dict[str, Tensor], layout: Layout, held_whole: tuple[str, ...] = PAPER.held_whole
+) -> dict[str, Tensor] | None:
     """The canonical tensors on the CPU of column 0; None in the other columns. Raises where the columns disagree."""
     if layout.columns == 1:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}
@@ -162,7 +151,7 @@ def merge(part: dict[str, Tensor], layout: Layout) -> dict[str, Tensor] | None:
         dist.gather(tensor.detach().contiguous(), shares, group=layout.column_group, group_dst=0)
         if shares is None:
             continue
-        if not name.startswith(WHOLE):
+        if not is_whole(name, tensor, held_whole):
             whole[name] = torch.cat(shares).cpu()
         elif all(torch.equal(share, shares[0]) for share in shares):
             whole[name] = shares[0].cpu()

@@ -20,8 +20,9 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.columns import Layout, create_model, divide, join
+from alexnet_zoo.train.columns import Layout, divide, join
 from alexnet_zoo.train.loop import Interrupted, train
+from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.run import Run
 

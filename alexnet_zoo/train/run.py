@@ -19,7 +19,8 @@ from alexnet_zoo.cores import cores, cpu_name
 from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
-from alexnet_zoo.train.columns import Layout, create_model
+from alexnet_zoo.train.columns import Layout
+from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
 
 

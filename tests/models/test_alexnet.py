@@ -4,7 +4,7 @@ import timm
 import torch
 
 import alexnet_zoo  # noqa: F401
-from alexnet_zoo.models.alexnet import Dropout
+from alexnet_zoo.models.modules import Dropout
 
 
 def test_maps_are_the_papers():
@@ -135,3 +135,26 @@ def test_layers_that_cannot_be_left_out():
 def test_unknown_arguments_are_refused():
     with pytest.raises(TypeError):
         timm.create_model("alexnet_krizhevsky", pool_siez=2)
+
+
+def test_images_that_nothing_is_left_of():
+    with pytest.raises(ValueError, match="img_size 40 is too small"):
+        timm.create_model("alexnet_krizhevsky", width_mult=0.125, img_size=40)
+
+
+def test_widths_that_columns_cannot_share():
+    with pytest.raises(ValueError, match="conv2: 3 columns cannot share its width of 256"):
+        timm.create_model("alexnet_krizhevsky", columns=3)
+    with pytest.raises(ValueError, match="fc6: 2 columns cannot share its width of 1001"):
+        timm.create_model("alexnet_krizhevsky", fc_width=1001)
+    model = timm.create_model("alexnet_krizhevsky", columns=3, width_mult=0.1875)
+    assert model.conv2.groups == 3 and model.norm1.columns == 3
+    assert model(torch.zeros(1, 3, 224, 224)).shape == (1, 1000)
+
+
+def test_batch_normalisation_in_place_of_lrn():
+    model = timm.create_model("alexnet_krizhevsky_net145", width_mult=0.125, norm="batch", local_columns=1)
+    assert type(model.norm1) is type(model.norm2) is torch.nn.BatchNorm2d and not hasattr(model, "map_norm2")
+    assert model.norm1.num_features == 6  # of one column
+    with pytest.raises(ValueError, match="norm layer"):
+        timm.create_model("alexnet_krizhevsky", norm="layer")

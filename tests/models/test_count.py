@@ -56,10 +56,10 @@ def test_each_device_holds_half_and_fc8():
         assert cost.multiply_adds == whole[name].multiply_adds / share
     received = {name: cost.received for name, cost in column.items() if cost.received}
     assert received == {
-        "exchange_conv3": 128 * 13 * 13 * 4,
-        "exchange_fc6": 128 * 6 * 6 * 4,
-        "exchange_fc7": 2048 * 4,
-        "exchange_fc8": 2048 * 4,
+        "conv3": 128 * 13 * 13 * 4,
+        "fc6": 128 * 6 * 6 * 4,
+        "fc7": 2048 * 4,
+        "fc8": 2048 * 4,
     }
 
 

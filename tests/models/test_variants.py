@@ -7,7 +7,7 @@ import torch.nn.functional as F
 import torchvision
 
 from alexnet_zoo.models import model_names
-from alexnet_zoo.models.alexnet import Dropout
+from alexnet_zoo.models.modules import Dropout
 from alexnet_zoo.train.columns import Layout, split
 
 PARAMETERS = {
@@ -139,25 +139,21 @@ def test_two_columns_that_exchange_are_the_network(name, arguments):
     expected = whole(x)
     maps = [x, x]
     for (layer, first), second in zip(columns[0].named_children(), columns[1].children()):
-        if layer.startswith("exchange_"):
+        if layer in whole.meetings:
             maps = [torch.cat(maps, dim=1)] * 2
-        else:
-            maps = [first(maps[0]), second(maps[1])]
+        maps = [first(maps[0]), second(maps[1])]
     for logits in maps:
         torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9 * expected.abs().max().item())
 
 
 def test_where_columns_meet():
     with torch.device("meta"):
-        meeting = {
-            name: [layer for layer, _ in timm.create_model(name).named_children() if layer.startswith("exchange_")]
-            for name in ("alexnet_krizhevsky", "alexnet_krizhevsky_6conv", "alexnet_krizhevsky_1gpu")
-        }
+        meetings = {name: timm.create_model(name).meetings for name in model_names()}
         apart = timm.create_model("alexnet_krizhevsky", conv3_reads_both=False)
-    assert meeting["alexnet_krizhevsky"] == ["exchange_conv3", "exchange_fc6", "exchange_fc7", "exchange_fc8"]
-    assert meeting["alexnet_krizhevsky_6conv"][1] == "exchange_conv6"
-    assert meeting["alexnet_krizhevsky_1gpu"] == []
-    assert not hasattr(apart, "exchange_conv3")
+    assert meetings["alexnet_krizhevsky"] == ("conv3", "fc6", "fc7", "fc8")
+    assert meetings["alexnet_krizhevsky_6conv"] == ("conv3", "conv6", "fc6", "fc7", "fc8")
+    assert meetings["alexnet_krizhevsky_1gpu"] == ()
+    assert apart.meetings == ("fc6", "fc7", "fc8") and apart.held_whole == ("fc8",)
 
 
 def test_columns_with_a_joint_lrn_cannot_be_apart():

@@ -17,7 +17,9 @@ from safetensors.torch import load_file, save_file
 import alexnet_zoo  # noqa: F401
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models import weights
-from alexnet_zoo.models.weights import LAYERS, import_weights, load_pretrained, read_weights
+from alexnet_zoo.models.convert import import_weights
+from alexnet_zoo.models.fit import load_pretrained
+from alexnet_zoo.models.weights import LAYERS, read_weights
 
 CAFFE_ORDER = {
     "alexnet_bvlc": "conv1 relu1 norm1 pool1 conv2 relu2 norm2 pool2",

@@ -21,7 +21,7 @@ from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.given import open_network
 from alexnet_zoo.models import model_names
-from alexnet_zoo.models.alexnet import PAPER_PADDING
+from alexnet_zoo.models.alexnet import PAPER
 from alexnet_zoo.models.lrn import LocalResponseNorm
 from alexnet_zoo.onnx.evaluate import as_probabilities, evaluate, some_crops
 from alexnet_zoo.onnx.export import describe, export, to_proto, write
@@ -55,7 +55,7 @@ def small(name: str) -> nn.Module:
     torch.manual_seed(0)
     args = dict(num_classes=10, width_mult=0.125, img_size=CROP, init_std="he")
     if name.endswith("_bvlc"):
-        args["padding"] = PAPER_PADDING  # these have none, and need 67 pixels
+        args["padding"] = PAPER.padding  # these have none, and need 67 pixels
     model = timm.create_model(name, **args).eval()
     with torch.no_grad():
         for module in model.modules():

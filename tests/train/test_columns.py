@@ -46,6 +46,34 @@ def test_columns_and_replicas_compute_what_one_process_computes(tmp_path, digits
             torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-4, atol=2e-5, msg=name)
 
 
+def test_three_columns_in_three_processes(tmp_path, digits, small_recipe):
+    """The design is general in the number of columns, though the paper has two."""
+    three = ["model_args.columns=3", "model_args.width_mult=0.1875", f"epochs={4 / 22}"]
+    for gpus in (1, 3):
+        run_training(small_recipe(WITHOUT_DROPOUT, *three), digits.folder, tmp_path / str(gpus), gpus, resume=False)
+    losses, weights = losses_and_weights(tmp_path / "1")
+    theirs, their_weights = losses_and_weights(tmp_path / "3")
+    assert len(losses.unique()) == len(losses) == 4
+    torch.testing.assert_close(theirs, losses, rtol=1e-4, atol=1e-5)
+    for name in weights:
+        torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-4, atol=2e-5, msg=name)
+
+
+def test_batch_normalisation_in_columns_and_replicas(tmp_path, digits, small_recipe):
+    """Its statistics are those of the whole batch, each map's in the one column that holds the map."""
+    recipe = small_recipe(WITHOUT_DROPOUT, "model_args.norm=batch", "precision=float64", f"epochs={4 / 22}")
+    for gpus in (1, 4):
+        run_training(recipe, digits.folder, tmp_path / str(gpus), gpus, resume=False)
+    losses, weights = losses_and_weights(tmp_path / "1")
+    theirs, their_weights = losses_and_weights(tmp_path / "4")
+    torch.testing.assert_close(theirs, losses, rtol=1e-9, atol=0)
+    assert weights["norm1.num_batches_tracked"] == len(losses) == 4
+    assert weights["norm1.running_var"].std() > 0 and weights["norm1.weight"].std() > 0
+    assert their_weights.keys() == weights.keys()
+    for name in weights:
+        torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
 def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
     return ((one - other).norm() / other.norm()).item()
 

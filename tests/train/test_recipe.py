@@ -5,7 +5,7 @@ import torch
 
 from alexnet_zoo.declared import folder_of, list_declared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.columns import create_model
+from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 
 
