@@ -66,6 +66,7 @@ class DrawnLayer:
         """In all columns."""
         return self.columns * math.prod(self.shape)
 
+
 @torch.no_grad()
 def layers_of(model: AlexNet, img_size: int = 224) -> list[DrawnLayer]:
     """The layers with weights, in the order in which they run, with the shapes that one image of img_size pixels gets.
