@@ -260,7 +260,7 @@ def evaluate(
     from alexnet_zoo import pipeline
     from alexnet_zoo.onnx.evaluate import evaluate as errors_of
     from alexnet_zoo.onnx.preprocessing import Foreign
-    from alexnet_zoo.report.results import in_words
+    from alexnet_zoo.report.measured import in_words
     from alexnet_zoo.results import append_results
 
     foreign = Foreign.from_options(mean, std, size, order)

@@ -5,11 +5,17 @@ from difflib import SequenceMatcher, get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alexnet_zoo.errors import UserError
 
 PACKAGE = Path(__file__).resolve().parent
+
+
+class Strict(BaseModel):
+    """What a file declares: it has no other fields, and none is changed afterwards."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def folder_of(folder: str) -> Path:

@@ -32,11 +32,11 @@ def written_whole(path: Path, advice: str = "make room, or choose another place"
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         for part in (*partial.rglob("*"), partial):
-            sync(part)
+            _sync(part)
         if partial.is_dir():
             shutil.rmtree(path, ignore_errors=True)  # a folder cannot be renamed to one that holds files
         os.replace(partial, path)
-        sync(path.parent)
+        _sync(path.parent)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be written ({getattr(error, 'strerror', None) or error}); {advice}") from error
     finally:
@@ -46,7 +46,7 @@ def written_whole(path: Path, advice: str = "make room, or choose another place"
             partial.unlink()
 
 
-def sync(path: Path) -> None:
+def _sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:

@@ -24,7 +24,7 @@ from alexnet_zoo.onnx.target import Target
 from alexnet_zoo.plan import Plan, with_starts
 from alexnet_zoo.progress import say
 from alexnet_zoo.report import write_report
-from alexnet_zoo.report.results import in_words
+from alexnet_zoo.report.measured import in_words
 from alexnet_zoo.results import append_results
 from alexnet_zoo.train.launch import by_first, describe, in_processes, joined, under_torchrun
 from alexnet_zoo.train.loop import Interrupted, train

@@ -5,7 +5,7 @@ import csv
 import pytest
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.results import read_results
+from alexnet_zoo.report.measured import read_results
 from alexnet_zoo.results import COLUMNS, DEFAULTS, append_results
 
 FIGURES = {"top1": "75.000", "top1_err": "25.000", "top5": "97.000", "top5_err": "3.000", "param_count": "60.97"}

@@ -132,13 +132,13 @@ def _plain_square(file: str) -> bytes:
 
 def _our_epoch(prepared: Prepared, batch_size: int, steps: int):
     dataset, mean = prepared.split("train"), torch.from_numpy(prepared.mean)
-    colour = prepared.eigenvalues, prepared.eigenvectors
+    components = prepared.eigenvalues, prepared.eigenvectors
     inputs = torch.empty(batch_size, 3, CROP, CROP)
 
     def epoch() -> None:
         order = np.random.default_rng(0).integers(0, len(dataset), (steps, batch_size))
         plan = (
-            (rows, draw_crops(generator(0, step), batch_size, IMAGE, CROP, True, True, "published", *colour))
+            (rows, draw_crops(generator(0, step), batch_size, IMAGE, CROP, True, True, "published", components))
             for step, rows in enumerate(order)
         )
         for batch in Prefetch(dataset, CROP, plan):

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import os
 import warnings
 from collections import Counter
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import Tensor, nn
 
 import alexnet_zoo
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import written_whole
 from alexnet_zoo.onnx.evaluate import as_probabilities
 from alexnet_zoo.onnx.lrn_forms import in_form
 from alexnet_zoo.onnx.pixels import with_test_procedure
@@ -79,15 +79,8 @@ def export(
 def write(proto: onnx.ModelProto, path: Path) -> None:
     """Checks it, shapes included, and writes it whole or not at all."""
     onnx.checker.check_model(proto, full_check=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        onnx.save(proto, temporary)
-        temporary.replace(path)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written_whole(path) as partial:
+        onnx.save(proto, partial)
 
 
 def state(path: Path, facts: dict[str, str]) -> None:

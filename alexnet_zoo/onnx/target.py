@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import Field, PositiveInt
 
-from alexnet_zoo.declared import declared, list_declared, read_declared, validated
+from alexnet_zoo.declared import Strict, declared, list_declared, read_declared, validated
 
 
-class Target(BaseModel):
+class Target(Strict):
     """How a network is written. The defaults are those of `fast`."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = "fast"
     lrn: Literal["rooted", "banded", "native"] = "rooted"  # the form of normalisation (onnx/lrn_forms.py)

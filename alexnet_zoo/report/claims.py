@@ -10,9 +10,9 @@ from alexnet_zoo.report.diagram import network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.intervals import difference
 from alexnet_zoo.report.kernels import load_kernels, selectivity
+from alexnet_zoo.report.measured import Result, Results, RunRecord, last_known, mean_known
 from alexnet_zoo.report.paper import Claim, MeasuredBy, Metric, Paper
 from alexnet_zoo.report.recipes import changed
-from alexnet_zoo.report.results import Result, Results, Run, last_known, mean_known
 from alexnet_zoo.report.tables import measurements
 
 VERDICTS = (
@@ -128,7 +128,7 @@ def _measure(claim: Claim, metric: Metric | None, results: Results) -> list[Meas
     return _of_runs(claim, [run for run in results.runs if claim.identity in run.verified])
 
 
-def _of_runs(claim: Claim, runs: list[Run]) -> list[Measured]:
+def _of_runs(claim: Claim, runs: list[RunRecord]) -> list[Measured]:
     """The claim's measure of each of its pairs of recipes, among these runs that are exactly by their recipe."""
     found = []
     by_recipe = [run for run in runs if not changed(run.recipe)]
@@ -176,36 +176,36 @@ def _test_gaps(claim: Claim, recipe: str, results: list[Result]) -> list[Measure
 # ---- what a run's own files say
 
 
-def _ratio(count: Callable[[Run], float | None]) -> Callable[[Run, Run], Measured | None]:
-    def measure(first: Run, second: Run) -> Measured | None:
+def _ratio(count: Callable[[RunRecord], float | None]) -> Callable[[RunRecord, RunRecord], Measured | None]:
+    def measure(first: RunRecord, second: RunRecord) -> Measured | None:
         a, b = count(first), count(second)
         return Measured(Figure(a / b, 2)) if a and b else None
 
     return measure
 
 
-def _difference(count: Callable[[Run], float | None]) -> Callable[[Run, Run], Measured | None]:
-    def measure(first: Run, second: Run) -> Measured | None:
+def _difference(count: Callable[[RunRecord], float | None]) -> Callable[[RunRecord, RunRecord], Measured | None]:
+    def measure(first: RunRecord, second: RunRecord) -> Measured | None:
         a, b = count(first), count(second)
         return None if a is None or b is None else Measured(Figure(a - b, 2, signed=True))
 
     return measure
 
 
-def _overfitting(run: Run) -> float | None:
+def _overfitting(run: RunRecord) -> float | None:
     """Validation less training error after the last epoch, top-1, in points."""
     training, validation = (last_known(run.errors(split)) for split in ("train", "eval"))
     return None if training is None or validation is None else validation - training
 
 
-def _time(first: Run, second: Run) -> Measured | None:
+def _time(first: RunRecord, second: RunRecord) -> Measured | None:
     """Time an image of two columns on two devices to that of one device of the same kind."""
     if (first.devices, second.devices) != (2, 1) or first.environment.get("device") != second.environment.get("device"):
         return None
-    return _ratio(Run.seconds_per_image)(first, second)
+    return _ratio(RunRecord.seconds_per_image)(first, second)
 
 
-def _days(run: Run) -> Measured | None:
+def _days(run: RunRecord) -> Measured | None:
     """Days of training, told without a verdict: the machine is another."""
     steps, seconds = [row["step"] for row in run.lines("metrics")], run.seconds_per_image()
     if not steps or not seconds:
@@ -215,12 +215,12 @@ def _days(run: Run) -> Measured | None:
     return Measured(days, "another machine", machine)
 
 
-def _data_wait(run: Run) -> Measured | None:
+def _data_wait(run: RunRecord) -> Measured | None:
     share = mean_known(run.column("data_wait"))
     return None if share is None else Measured(Figure(share, 3))
 
 
-def _colour(run: Run) -> Measured | None:
+def _colour(run: RunRecord) -> Measured | None:
     """The columns' colour indices; as a number, how far they are apart."""
     try:
         network = network_of(run) if run.weights else None
@@ -236,7 +236,7 @@ def _colour(run: Run) -> Measured | None:
 QUANTITIES = {"test_gap": "top-5 error, points apart", "picture": "picture"}
 MEASURES: dict[str, tuple[str, Callable[..., Measured | None]]] = {  # what it is called, and how a run is asked
     "epochs_to_25": ("epochs to 25%, ratio", _ratio(lambda run: run.epochs_to_train_error(25.0))),
-    "epochs_to_best": ("epochs to the best error, ratio", _ratio(Run.epochs_to_best)),
+    "epochs_to_best": ("epochs to the best error, ratio", _ratio(RunRecord.epochs_to_best)),
     "train_error": ("last training error, points", _difference(lambda run: last_known(run.errors("train")))),
     "overfitting": ("last validation less training error, points", _difference(_overfitting)),
     "first_loss": ("training loss, first cycle", _difference(lambda run: next(iter(run.column("train_loss")), None))),

@@ -16,10 +16,10 @@ from alexnet_zoo.models.count import walk
 from alexnet_zoo.models.lrn import LocalResponseNorm, MapNorm
 from alexnet_zoo.models.modules import Dropout, Flatten
 from alexnet_zoo.report.figures import BLACK, GREY, new_figure, styled
-from alexnet_zoo.report.results import Run
+from alexnet_zoo.report.measured import RunRecord
 
 
-def network_of(run: Run | None = None) -> nn.Module | None:
+def network_of(run: RunRecord | None = None) -> nn.Module | None:
     """The network of a run (the paper's for None) without its weights: on the meta device it takes no memory.
 
     None where the run does not say how many classes it has. Raises: UserError where timm cannot build it, or where it

@@ -12,8 +12,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from alexnet_zoo.report.intervals import wilson
+from alexnet_zoo.report.measured import Result, RunRecord
 from alexnet_zoo.report.paper import Paper
-from alexnet_zoo.report.results import Result, Run
 
 COLUMN_WIDTH = 3.3  # inches
 STYLE = {
@@ -55,7 +55,7 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
 
 
 @styled
-def learning_curves(run: Run) -> Figure | None:
+def learning_curves(run: RunRecord) -> Figure | None:
     """Errors in percent by epoch, each drop of the rate marked; None where summary.csv holds no errors.
 
     The last epoch may be a part of one: then it stands where it ended.
@@ -114,7 +114,7 @@ def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
 
 
 @styled
-def figure1(runs: Sequence[tuple[str, Run]], published: float) -> Figure | None:
+def figure1(runs: Sequence[tuple[str, RunRecord]], published: float) -> Figure | None:
     """Figure 1: training error by epoch of networks that differ in their activation, until 25% and beyond.
 
     Args: runs, (label, run), those of the faster label first, each label's in the order of their seeds; published, the
@@ -139,7 +139,7 @@ def figure1(runs: Sequence[tuple[str, Run]], published: float) -> Figure | None:
     return figure
 
 
-def _ratio(labels: list[str], runs: Sequence[tuple[str, Run]], published: float) -> str:
+def _ratio(labels: list[str], runs: Sequence[tuple[str, RunRecord]], published: float) -> str:
     """What the first and the last label's runs say about the time to 25%; ratios are of runs in the order given."""
     fast, slow = ([run for label, run in runs if label == own] for own in (labels[0], labels[-1]))
     reached = [[run.epochs_to_train_error(25.0) for run in own] for own in (fast, slow)]
@@ -160,7 +160,7 @@ def _extent(values: Sequence[float]) -> str:
 
 
 @styled
-def starts(runs: Sequence[Run]) -> Figure:
+def starts(runs: Sequence[RunRecord]) -> Figure:
     """How runs that were watched start: loss by step, each layer's gradient norm and share of silent units.
 
     The loss is drawn over that of guessing, ln(classes), so that runs on different data can be compared.

@@ -11,10 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 import alexnet_zoo
 from alexnet_zoo.declared import folder_of
 from alexnet_zoo.report.formats import Table, to_html, to_markdown
+from alexnet_zoo.report.measured import Results, RunRecord
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture
 from alexnet_zoo.report.recipes import PAPERS_OWN, changed, command, differences
-from alexnet_zoo.report.results import Results, Run
 from alexnet_zoo.report.tables import runs_table
 
 
@@ -30,7 +30,7 @@ class Shown:
     environment: dict
 
 
-def shown(run: Run) -> Shown:
+def shown(run: RunRecord) -> Shown:
     flat = {}
     for name, value in run.environment.items():  # versions are a table of their own: one line each
         flat |= value if isinstance(value, dict) else {name: value}
@@ -76,7 +76,7 @@ def html_page(tables: Sequence[Table], pictures: Sequence[Picture], results: Res
     )  # fmt: skip
 
 
-def model_card(run: Run) -> str:
+def model_card(run: RunRecord) -> str:
     """The run's README.md for a model hub, in Hugging Face's format."""
     recipe = run.recipe
     errors = runs_table(Results(run.results, [run], []))

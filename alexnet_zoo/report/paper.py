@@ -5,16 +5,12 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ValidationError
 
-from alexnet_zoo.declared import declared
+from alexnet_zoo.declared import Strict, declared
 from alexnet_zoo.errors import UserError
 
 Metric = Literal["top1", "top5"]
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class Errors(Strict):
@@ -34,7 +30,7 @@ class MeasuredBy(Strict):
     recipes: list[str]
 
 
-class Row(Strict):
+class PublishedRow(Strict):
     id: str
     table: str
     row: str
@@ -99,7 +95,7 @@ class Count(Strict):
     command: str  # shows the same count
 
 
-class Network(Strict):
+class PublishedNetwork(Strict):
     section: str
     exact: dict[str, int]
 
@@ -128,18 +124,18 @@ class About(Strict):
 
 class Paper(Strict):
     paper: About
-    row: list[Row]
+    row: list[PublishedRow]
     net: list[Net]
     claim: list[Claim]
     count: list[Count]
-    network: Network
+    network: PublishedNetwork
     challenge: list[Best]
     human: Human
 
-    def rows(self, table: str) -> list[Row]:
+    def rows(self, table: str) -> list[PublishedRow]:
         return [row for row in self.row if row.table == table]
 
-    def find_row(self, row_id: str) -> Row:
+    def find_row(self, row_id: str) -> PublishedRow:
         return next(row for row in self.row if row.id == row_id)
 
     def find_net(self, name: str) -> Net:

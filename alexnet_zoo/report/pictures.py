@@ -14,8 +14,8 @@ from alexnet_zoo.report import retrieval
 from alexnet_zoo.report.diagram import figure2, layers_of, network_of
 from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
+from alexnet_zoo.report.measured import Results, RunRecord, last_known
 from alexnet_zoo.report.paper import Paper
-from alexnet_zoo.report.results import Results, Run, last_known
 
 FIGURE1 = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}  # by the name of the recipe
 DRAWN = 24  # runs that get figures of their own; a report over hundreds of runs would take minutes to draw
@@ -98,16 +98,16 @@ def _starts(results: Results) -> Iterator[Picture]:
     yield _drawn(starts(runs), "starts", "How training starts", caption, f"The last batch's loss: {last}.")
 
 
-def _one_for_each_network(runs: list[Run]) -> list[Run | None]:
+def _one_for_each_network(runs: list[RunRecord]) -> list[RunRecord | None]:
     """The first run of each network; None, which stands for the paper's, where there is no run."""
-    networks: dict[str, Run] = {}
+    networks: dict[str, RunRecord] = {}
     for run in runs:
         described = [run.recipe.get("model"), run.recipe.get("model_args"), run.classes]
         networks.setdefault(repr(described), run)
     return list(networks.values()) or [None]
 
 
-def _figure2(run: Run | None) -> Iterator[Picture]:
+def _figure2(run: RunRecord | None) -> Iterator[Picture]:
     recipe = run.recipe if run else {}
     name, size = recipe.get("model", "alexnet_krizhevsky"), recipe.get("model_args", {}).get("img_size", 224)
     model = network_of(run)
@@ -125,7 +125,7 @@ def _figure2(run: Run | None) -> Iterator[Picture]:
     yield _drawn(figure2(model, size), stem, title, caption, f"From {size} pixels: {alt}.")
 
 
-def _curves(run: Run) -> Iterator[Picture]:
+def _curves(run: RunRecord) -> Iterator[Picture]:
     figure = learning_curves(run) if run.recipe_name not in FIGURE1 else None
     if figure:
         last = last_known(run.errors("eval"))
@@ -135,7 +135,7 @@ def _curves(run: Run) -> Iterator[Picture]:
         yield _drawn(figure, f"curves-{run.name}", f"Learning curves of {run.name}", caption, alt, run=run.name)
 
 
-def _figure3(run: Run) -> Iterator[Picture]:
+def _figure3(run: RunRecord) -> Iterator[Picture]:
     if run.weights is None:
         return
     network = network_of(run)
@@ -153,7 +153,7 @@ def _figure3(run: Run) -> Iterator[Picture]:
     yield _drawn(figure3(kernels, columns), f"figure3-{run.name}", title, caption, alt, **look)
 
 
-def _figure4(run: Run) -> Iterator[Picture]:
+def _figure4(run: RunRecord) -> Iterator[Picture]:
     if run.weights is None or not run.data.get("folder"):
         return
     examples = retrieval.examine(run.folder, open_prepared(Path(run.data["folder"])))

@@ -8,10 +8,10 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.claims import claims_table, elsewhere_table
 from alexnet_zoo.report.counts import counts_table
 from alexnet_zoo.report.formats import Table, to_csv, to_latex, to_markdown
+from alexnet_zoo.report.measured import Results, read_sources
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture, draw
-from alexnet_zoo.report.results import Results, read_sources
 from alexnet_zoo.report.tables import runs_table, table1, table2, text_table
 
 

@@ -6,8 +6,8 @@ demonstration's errors stay in the table of runs.
 
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.intervals import wilson
-from alexnet_zoo.report.paper import MeasuredBy, Paper, Row
-from alexnet_zoo.report.results import Result, Results
+from alexnet_zoo.report.measured import Result, Results
+from alexnet_zoo.report.paper import MeasuredBy, Paper, PublishedRow
 
 FULL_PRECISION = ("fp32", "float32")  # quantised networks are in the table of runs
 
@@ -41,7 +41,7 @@ def measurements(results: list[Result], measured_by: MeasuredBy) -> list[Result]
     return list(networks.values())
 
 
-def _published(row: Row, metric: str) -> Figure | None:
+def _published(row: PublishedRow, metric: str) -> Figure | None:
     error = getattr(row.published, metric)
     return None if error is None else Figure(error)
 
@@ -55,13 +55,13 @@ def _test_error(result: Result | None) -> Figure | None:
     return None if result is None or result.top5_test_err is None else Figure(result.top5_test_err, 1)
 
 
-def _how(row: Row, result: Result | None) -> Cell:
+def _how(row: PublishedRow, result: Result | None) -> Cell:
     if result:
         return result.how
     return Code(row.command) if row.command else "other authors' method"
 
 
-def _fill(row: Row, results: list[Result], split: str = "") -> list[list[Cell]]:
+def _fill(row: PublishedRow, results: list[Result], split: str = "") -> list[list[Cell]]:
     """One line for each network measured; one with dashes where there is none."""
     found = measurements(results, row.measured_by) if row.measured_by else []
     return [
@@ -88,7 +88,7 @@ def _columns(split: str = "") -> list[Column]:
     return [*columns, Column("measured_on", "Measured on, or the command that measures it", aside=True)]
 
 
-def _authors_notes(paper: Paper, rows: list[Row]) -> list[str]:
+def _authors_notes(paper: Paper, rows: list[PublishedRow]) -> list[str]:
     """The authors' own runs of these rows, as footnotes: they do not correct the paper."""
     notes = []
     for name in dict.fromkeys(row.net for row in rows if row.net):

@@ -68,8 +68,7 @@ class Inputs:
                 recipe.random_crop,
                 recipe.mirror,
                 colour(epoch + step / self.steps),
-                prepared.eigenvalues,
-                prepared.eigenvectors,
+                (prepared.eigenvalues, prepared.eigenvectors),
             ).in_chunks(recipe.crop_chunk)
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size][mine], crops[mine]
 

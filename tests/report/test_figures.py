@@ -12,14 +12,14 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.diagram import figure2, layers_of
 from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
+from alexnet_zoo.report.measured import RunRecord, read_sources
 from alexnet_zoo.report.paper import load_paper
-from alexnet_zoo.report.results import Run, read_sources
 
 
-def run_with(tmp_path, **columns) -> Run:
+def run_with(tmp_path, **columns) -> RunRecord:
     length = len(next(iter(columns.values())))
     curve = [dict(epoch=n + 1, **{name: values[n] for name, values in columns.items()}) for n in range(length)]
-    return Run(tmp_path, "run", recipe={}, environment={}, data={}, processes=[], curve=curve, results=[])
+    return RunRecord(tmp_path, "run", recipe={}, environment={}, data={}, processes=[], curve=curve, results=[])
 
 
 def drawn_width(figure) -> tuple[int, float]:

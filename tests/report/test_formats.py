@@ -7,8 +7,8 @@ from html.parser import HTMLParser
 import pytest
 
 from alexnet_zoo.report.formats import Code, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
+from alexnet_zoo.report.measured import Results
 from alexnet_zoo.report.report import make_tables
-from alexnet_zoo.report.results import Results
 
 TABLE = Table(
     "demo",

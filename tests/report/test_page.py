@@ -11,10 +11,10 @@ import timm
 from safetensors.torch import save_file
 
 from alexnet_zoo.report import write_report
+from alexnet_zoo.report.measured import read_sources
 from alexnet_zoo.report.page import model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import draw
-from alexnet_zoo.report.results import read_sources
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")

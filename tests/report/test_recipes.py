@@ -1,8 +1,8 @@
 import shlex
 
+from alexnet_zoo.report.measured import read_sources
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.recipes import changed, command, differences
-from alexnet_zoo.report.results import read_sources
 from alexnet_zoo.report.tables import table2
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 

@@ -4,8 +4,8 @@ import json
 import pytest
 
 from alexnet_zoo.report.claims import claims_table, elsewhere_table
+from alexnet_zoo.report.measured import read_sources
 from alexnet_zoo.report.paper import load_paper
-from alexnet_zoo.report.results import read_sources
 from alexnet_zoo.report.tables import runs_table, table1, table2
 
 
@@ -162,7 +162,7 @@ def test_overfitting_and_first_loss_from_curves(tmp_path, made):
 
 
 def test_without_any_run_every_row_says_what_would_measure_it():
-    from alexnet_zoo.report.results import Results
+    from alexnet_zoo.report.measured import Results
 
     paper, nothing = load_paper(), Results([], [], [])
     for line in claims_table(paper, nothing).rows:

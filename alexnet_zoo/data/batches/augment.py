@@ -49,14 +49,13 @@ def draw_crops(
     random_crop: bool = True,
     mirror: bool = True,
     colour: str = "published",
-    eigenvalues=None,
-    eigenvectors=None,
+    components: tuple | None = None,
 ) -> Crops:
     """Draw the augmentation of `batch` images, on the generator's device.
 
     Args: random_crop, any of the (image_size - crop_size + 1)^2 places, else the centre; mirror, half of the images;
-    colour, "published", "as_run" or "none" (see colour_shift), with eigenvalues (3,) and eigenvectors (3, 3) columns of
-    the RGB covariance of pixels in [0, 1] (Prepared's). Raises ValueError for another name.
+    colour, "published", "as_run" or "none" (see colour_shift); components, the eigenvalues (3,) and eigenvectors (3, 3)
+    of the RGB covariance (Prepared's), which "none" does not need. Raises ValueError for another colour.
 
     All numbers are drawn whatever is asked for, so that an ablation sees the same crops as the net it is compared with.
     """
@@ -69,7 +68,7 @@ def draw_crops(
         corners = torch.full_like(corners, (image_size - crop_size) // 2)
     if not mirror:
         mirrored = torch.zeros_like(mirrored)
-    shift = torch.zeros_like(alpha) if colour == "none" else colour_shift(alpha, eigenvalues, eigenvectors, colour)
+    shift = torch.zeros_like(alpha) if colour == "none" else colour_shift(alpha, *components, colour)
     return Crops(corners[0], corners[1], mirrored, shift)
 
 

@@ -25,7 +25,7 @@ def generator(seed=0):
 
 
 def draw(batch, seed=0, **options):
-    return draw_crops(generator(seed), batch, S, s, **({"eigenvalues": VALUES, "eigenvectors": VECTORS} | options))
+    return draw_crops(generator(seed), batch, S, s, **({"components": (VALUES, VECTORS)} | options))
 
 
 @pytest.mark.parametrize("scale", [1.0, AS_RUN_SCALE, torch.tensor([2.0, 3.0, 4.0]).reshape(3, 1, 1)])

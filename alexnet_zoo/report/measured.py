@@ -56,7 +56,7 @@ class Result(Row):
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """One run folder, as far as it got."""
 
     folder: Path
@@ -147,7 +147,7 @@ class Results:
     """Everything measured that a report is made from."""
 
     results: list[Result]
-    runs: list[Run]
+    runs: list[RunRecord]
     problems: list[str]  # what was left out, and why; one line each
 
 
@@ -158,7 +158,7 @@ def read_sources(sources: Sequence[Path]) -> Results:
     """
     problems: list[str] = []
     results: list[Result] = []
-    runs: list[Run] = []
+    runs: list[RunRecord] = []
     for source in _expand(sources):
         if source.is_dir():
             runs.append(_read_run(source, [run.name for run in runs], problems))
@@ -262,7 +262,7 @@ def _one_for_each_key(results: list[Result], problems: list[str]) -> list[Result
     return [result for result in distinct if count[result.key] == 1]
 
 
-def _read_run(folder: Path, taken: list[str], problems: list[str]) -> Run:
+def _read_run(folder: Path, taken: list[str], problems: list[str]) -> RunRecord:
     name = folder.resolve().name
     numbered = (f"{name}-{number}" for number in itertools.count(2))
     environment = _read(folder / "environment.json", json.loads, problems)
@@ -271,7 +271,7 @@ def _read_run(folder: Path, taken: list[str], problems: list[str]) -> Run:
         results = read_results(folder / "results.csv", problems)
     else:
         problems.append(f"{folder}: a run cut short, without results.csv; only its curves are shown")
-    return Run(
+    return RunRecord(
         folder=folder,
         name=name if name not in taken else next(other for other in numbered if other not in taken),
         recipe=_read(folder / "recipe.toml", tomllib.loads, [] if results else problems),

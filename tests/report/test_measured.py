@@ -1,7 +1,7 @@
 import pytest
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.results import read_sources
+from alexnet_zoo.report.measured import read_sources
 
 
 def test_reads_a_run_folder_a_file_and_a_folder_of_runs(tmp_path, made):
