@@ -8,12 +8,14 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 
 from alexnet_zoo.models.alexnet import PAPER, AlexNet
 from alexnet_zoo.models.fit import filter_state_dict
-from alexnet_zoo.models.keywords import changed, drop_before, init_bias, init_std
+from alexnet_zoo.models.keywords import changed, drop_before, init_bias, init_std, lrn
 from alexnet_zoo.models.layers import (
     BOTH,
+    OWN,
     Convolution,
     Drop,
     Norm,
+    Pool,
     classes,
     conv,
     dropout,
@@ -51,6 +53,7 @@ def as_run(net: Net) -> Net:
 
 
 NET145 = as_run(PAPER)
+NET146 = as_run(PAPER.with_before("flatten", CONV6, relu)).with_fields("conv6", bias=1)
 
 
 def caffe(net: Net) -> Net:
@@ -131,6 +134,10 @@ default_cfgs = generate_default_cfgs(
         "alexnet_krizhevsky_net145.untrained": _cfg(),
         "alexnet_krizhevsky_net145half.untrained": _cfg(),
         "alexnet_krizhevsky_net146.untrained": _cfg(),
+        "alexnet_krizhevsky_net146_2011.untrained": _cfg(num_classes=21843),
+        "alexnet_krizhevsky_net147.untrained": _cfg(),
+        "alexnet_krizhevsky_net148.untrained": _cfg(),
+        "alexnet_krizhevsky_net150.untrained": _cfg(),
         "alexnet_bvlc.ilsvrc2012": _caffe_cfg("bvlc_alexnet"),
         "caffenet_bvlc.ilsvrc2012": _caffe_cfg("bvlc_reference_caffenet"),
         "alexnet_owt.tv_in1k": _cfg(
@@ -185,7 +192,36 @@ def alexnet_krizhevsky_net145half(pretrained: bool = False, **kwargs) -> AlexNet
 @register_model
 def alexnet_krizhevsky_net146(pretrained: bool = False, **kwargs) -> AlexNet:
     """The network that the authors ran for the rows with *: net 145 and a sixth convolutional layer."""
-    return _create("alexnet_krizhevsky_net146", pretrained, kwargs, as_run(PAPER.with_before("flatten", CONV6, relu)))
+    return _create("alexnet_krizhevsky_net146", pretrained, kwargs, NET146)
+
+
+@register_model
+def alexnet_krizhevsky_net146_2011(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 146 as pre-trained on Fall 2011: 1,024 linear units a column stand before the 21,843 classes."""
+    net = NET146.with_before("fc8", fc(2048, reads=BOTH, name="bottleneck"))
+    return _create("alexnet_krizhevsky_net146_2011", pretrained, kwargs, net)
+
+
+@register_model
+def alexnet_krizhevsky_net147(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 145 with pooling that does not overlap, which rounds up, and with paddings that fit it."""
+    net = NET145.with_fields(Pool, window=2, rounds_up=True)
+    net = net.with_fields("conv2", padding=1).with_fields("conv5", padding=0)
+    return _create("alexnet_krizhevsky_net147", pretrained, kwargs, net)
+
+
+@register_model
+def alexnet_krizhevsky_net148(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 145 without normalisation."""
+    return _create("alexnet_krizhevsky_net148", pretrained, kwargs, lrn(NET145, False))
+
+
+@register_model
+def alexnet_krizhevsky_net150(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 145 with columns that meet in fc8 only, and are wider: 160 maps each in conv2, 4,096 units in fc6."""
+    net = NET145.with_fields("conv2", width=320).with_fields("conv3", reads=OWN)
+    net = net.with_fields("fc6", width=8192, reads=OWN).with_fields("fc7", reads=OWN)
+    return _create("alexnet_krizhevsky_net150", pretrained, kwargs, net)
 
 
 @register_model

@@ -66,7 +66,7 @@ def test_each_device_holds_half_and_fc8():
 def test_tables():
     models = table_of_models()
     assert "alexnet_owt                        61,100,840" in models
-    assert models.count("on each of two devices") == 4  # not Caffe's, whose LRN reads both columns
+    assert models.count("on each of two devices") == 8  # not Caffe's, whose LRN reads both columns
     layers = table_of_layers("alexnet_krizhevsky_6conv")
     assert "conv6          256 x 6 x 6          590,080" in layers and "on each of two devices" in layers
     assert "two devices" not in table_of_layers("alexnet_owt")

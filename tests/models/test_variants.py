@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 import torchvision
 
-from alexnet_zoo.models import model_names
+from alexnet_zoo.models import layer_shapes, model_names
 from alexnet_zoo.models.modules import Dropout
 from alexnet_zoo.train.columns import Layout, split
 
@@ -18,6 +18,15 @@ PARAMETERS = {
     "alexnet_krizhevsky_net145": 60_965_224,
     "alexnet_krizhevsky_net145half": 59_798_312,
     "alexnet_krizhevsky_net146": 61_555_304,
+    "alexnet_krizhevsky_net146_2011": 110_605_267,
+    "alexnet_krizhevsky_net147": 60_965_224,
+    "alexnet_krizhevsky_net148": 60_965_224,
+    "alexnet_krizhevsky_net150": sum(
+        (
+            96 * (363 + 1) + 320 * (48 * 25 + 1) + 384 * (160 * 9 + 1) + (384 + 256) * (192 * 9 + 1),
+            8192 * (128 * 36 + 1) + 4096 * (4096 + 1) + 1000 * (4096 + 1),
+        )
+    ),
     "alexnet_krizhevsky_ungrouped": 62_378_344,
     "alexnet_owt": 61_100_840,
     "caffenet_bvlc": 60_965_224,
@@ -95,6 +104,38 @@ def test_as_run_dropout_is_halved_at_test_time():
     assert isinstance(model.drop6, Dropout) and isinstance(model.drop7, Dropout)
 
 
+def test_net_146_starts_conv6_at_one():
+    model = timm.create_model("alexnet_krizhevsky_net146", width_mult=1 / 8)
+    assert (model.conv6.bias == 1).all() and (model.conv3.bias == 0).all()
+    head = layers(timm.create_model("alexnet_krizhevsky_net146_2011", width_mult=1 / 8))[-5:]
+    assert head == "fc7 relu7 drop7 bottleneck fc8".split()
+
+
+def test_net_147_pools_without_overlap_and_rounds_up():
+    with torch.device("meta"):
+        shapes = layer_shapes(timm.create_model("alexnet_krizhevsky_net147"))
+    names = "conv1 pool1 conv2 pool2 conv3 conv4 conv5 pool5".split()
+    assert [shapes[name][1] for name in names] == [55, 28, 26, 13, 13, 13, 11, 6]
+
+
+def test_net_148_does_not_normalise():
+    names = layers(timm.create_model("alexnet_krizhevsky_net148", width_mult=1 / 8))
+    assert names[:8] == "pad conv1 pool1 relu1 conv2 relu2 pool2 conv3".split()
+
+
+def test_net_150_is_two_networks_up_to_fc8():
+    """What one column sees moves no unit of the other."""
+    model = timm.create_model("alexnet_krizhevsky_net150", width_mult=1 / 8, init_std="he").double().eval()
+    assert model.meetings == ("fc8",)
+    x = torch.randn(2, 3, 224, 224, dtype=torch.float64) * 60
+    units = [model.forward_head(model.forward_features(x), pre_logits=True).chunk(2, 1)]
+    with torch.no_grad():
+        model.conv1.weight[:6] *= 2  # those of the first column
+    units.append(model.forward_head(model.forward_features(x), pre_logits=True).chunk(2, 1))
+    assert not torch.allclose(units[0][0], units[1][0]) and torch.equal(units[0][1], units[1][1])
+    assert model.fc6.weight.shape == (1024, 576) and model.fc7.weight.shape == (512, 512)
+
+
 # Caffe's and torchvision's
 
 
@@ -125,7 +166,7 @@ def test_torchvisions_network_drops_before_fc6_and_fc7():
 
 @pytest.mark.parametrize(
     "name",
-    ["alexnet_krizhevsky", "alexnet_krizhevsky_6conv", "alexnet_krizhevsky_net145", "alexnet_krizhevsky_net146"],
+    [f"alexnet_krizhevsky{end}" for end in ("", "_6conv", "_net145", "_net146", "_net146_2011", "_net147", "_net150")],
 )
 @pytest.mark.parametrize("arguments", [{}, {"conv3_reads_both": False}], ids=["", "columns never meet in conv3"])
 def test_two_columns_that_exchange_are_the_network(name, arguments):
