@@ -19,18 +19,18 @@ class Strict(BaseModel):
 
 
 def folder_of(folder: str) -> Path:
-    """`reproduce`, `export` or `reports`: inside the package in a wheel, beside the package in a checkout."""
+    """Find `reproduce`, `export` or `reports`: inside the package in a wheel, beside it in a checkout."""
     inside = PACKAGE / "_declared" / folder
     return inside if inside.is_dir() else PACKAGE.parent / folder
 
 
 def list_declared(folder: str, suffix: str = ".toml") -> list[Path]:
-    """The files of a folder that end with `suffix`, by name."""
+    """List the files of a folder that end with `suffix`, by name."""
     return sorted(folder_of(folder).glob(f"*{suffix}"))
 
 
 def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
-    """The file NAME + suffix of a folder; a path to a file of the user's own is itself.
+    """Find the file NAME + suffix of a folder; a path to a file of the user's own is itself.
 
     Raises: UserError (exit code 2), which lists the names there are, the nearest first.
     """
@@ -47,7 +47,7 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
 
 
 def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict:
-    """The fields of a TOML file on top of those of its `base`, which is named beside it or in the folder.
+    """Read a TOML file's fields on top of its base's; `base` names a file beside it or in the folder.
 
     Tables are merged field by field; the fields in `own` are not taken from a base. UserError where it is not TOML, or
     its base is not there or leads back to it.
@@ -60,7 +60,7 @@ def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> 
 
 
 def origins(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict[str, str]:
-    """The names of the files that set each field of `read_declared`; of a table, those that set any of it."""
+    """Name the files that set each field of `read_declared`; for a table, all that set any part of it."""
     found: dict[str, list[str]] = {}
     for file, fields in _with_bases(folder, path, own):
         for field, value in fields.items():
@@ -69,7 +69,7 @@ def origins(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict[s
 
 
 def _with_bases(folder: str, path: Path, own: tuple[str, ...]) -> list[tuple[Path, dict]]:
-    """A file and the bases below it, the lowest first, each with what it sets."""
+    """List a file and the bases below it, the lowest first, each with what it sets."""
     found: list[tuple[Path, dict]] = []
     while path not in (file for file, _ in found):
         try:
@@ -86,7 +86,7 @@ def _with_bases(folder: str, path: Path, own: tuple[str, ...]) -> list[tuple[Pat
 
 
 def validated(model: type[BaseModel], path: Path, fields: dict[str, Any]):
-    """What the fields declare, as a `model`; UserError (exit code 2) with the file, the field and what is allowed."""
+    """Make a `model` of the fields; raise UserError (exit code 2) with the file, the field and what is allowed."""
     try:
         return model(**fields)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def validated(model: type[BaseModel], path: Path, fields: dict[str, Any]):
 
 
 def _explain(error: ValidationError, allowed: list[str]) -> str:
-    """Pydantic's findings in one line, each with its field and what is allowed."""
+    """Put pydantic's findings into one line, each with its field and what is allowed."""
     lines = []
     for found in error.errors():
         field = ".".join(str(part) for part in found["loc"])

@@ -1,6 +1,7 @@
-"""The package as a whole: arrows that run one way."""
+"""The package as a whole: one name for one thing, short functions, and arrows that run one way."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parents[1] / "alexnet_zoo"
 FILES = sorted(PACKAGE.rglob("*.py"))
 ORDER = ["models", "data", "train", "onnx", ("report", "benchmark")]  # each room imports from those before it
+LINES, PARAMETERS = 40, 8
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
 
@@ -26,8 +28,44 @@ def imports_of(name: str) -> set[str]:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names if names <= set(MODULES) else names | {node.module}
     return (found & set(MODULES)) - {name, "alexnet_zoo"}
+
+
+def twice(names: list[str]) -> list[str]:
+    return sorted(name for name, count in Counter(names).items() if count > 1)
+
+
+def test_no_two_modules_of_one_name():
+    assert twice([path.stem for path in FILES if path.stem != "__init__"]) == []
+
+
+def test_no_two_classes_of_one_name():
+    classes = [node.name for tree in TREES.values() for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert twice(classes) == []
+
+
+def test_functions_are_short():
+    """Commands are excepted: their parameters are the options of the command line."""
+    found = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.FunctionDef) and path.name != "cli.py":
+                arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+                parameters = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
+                lines = node.end_lineno - node.lineno + 1
+                if lines > LINES or parameters > PARAMETERS:
+                    found.append(f"{path.name}: {node.name}: {lines} lines, {parameters} parameters")
+    assert found == []
+
+
+def test_no_circle():
+    imports = {name: imports_of(name) for name in MODULES}
+    while free := [name for name, needed in imports.items() if not needed & set(imports)]:
+        for name in free:
+            del imports[name]
+    assert imports == {}
 
 
 @pytest.mark.parametrize("name", sorted(MODULES))

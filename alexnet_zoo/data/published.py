@@ -11,7 +11,7 @@ class PublishedSet:
     within: int = 0  # how many more or fewer are still right, where the number was published rounded
 
     def fits(self, split: str, images: int, classes: int) -> bool:
-        """Whether a split has the published numbers."""
+        """Say whether a split has the published numbers."""
         known = classes == self.classes and split in self.images
         return known and abs(images - self.images[split]) <= self.within
 

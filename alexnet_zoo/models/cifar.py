@@ -50,11 +50,9 @@ class CifarNet(nn.Sequential):
         local: tuple[int, ...] = (),
         lrn: bool = False,
         stds: tuple[float, ...] = (1e-4, 0.01, 0.01, 0.1),
-        device=None,
-        dtype=None,
+        **dd,  # device and dtype
     ):
         super().__init__()
-        dd = {"device": device, "dtype": dtype}
         self.num_classes, self.in_chans, self.stds = num_classes, in_chans, stds
         self.act = get_act_layer(act_layer)
         width = 64 if local else 32
@@ -82,7 +80,7 @@ class CifarNet(nn.Sequential):
         self.init_weights()
 
     def _add(self, name: str, layer: nn.Module) -> None:
-        """A layer with weights and its activation."""
+        """Add a layer with weights and its activation."""
         self.add_module(name, layer)
         self.add_module(f"act{name[-1]}", self.act())
 

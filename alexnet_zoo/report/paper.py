@@ -42,7 +42,7 @@ class PublishedRow(Strict):
     command: str = ""
 
 
-class Net(Strict):
+class PublishedNet(Strict):
     """One of the authors' own runs, from the notes in their hyper-parameter files."""
 
     name: str
@@ -125,7 +125,7 @@ class About(Strict):
 class Paper(Strict):
     paper: About
     row: list[PublishedRow]
-    net: list[Net]
+    net: list[PublishedNet]
     claim: list[Claim]
     count: list[Count]
     network: PublishedNetwork
@@ -138,7 +138,7 @@ class Paper(Strict):
     def find_row(self, row_id: str) -> PublishedRow:
         return next(row for row in self.row if row.id == row_id)
 
-    def find_net(self, name: str) -> Net:
+    def find_net(self, name: str) -> PublishedNet:
         return next(net for net in self.net if net.name == name)
 
     def best_top5(self) -> list[tuple[int, str, float]]:

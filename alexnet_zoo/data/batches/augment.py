@@ -23,20 +23,20 @@ class Crops:
     colour: Tensor  # float32 (B, 3): added to R, G, B, in units of 0..255
 
     def __getitem__(self, images: slice) -> "Crops":
-        """Those of some of the images."""
+        """Return the crops of some of the images."""
         return Crops(self.tops[images], self.lefts[images], self.mirror[images], self.colour[images])
 
     def in_chunks(self, images: int) -> "Crops":
-        """One place and mirror decision for each `images` neighbours, as the authors' code had it."""
+        """Give `images` neighbours one place and one mirror decision, as the authors' code did."""
         first = torch.arange(len(self.tops)) // images * images
         return Crops(self.tops[first], self.lefts[first], self.mirror[first], self.colour)
 
     def pin_memory(self) -> "Crops":
-        """The same in memory that a GPU fetches by itself."""
+        """Copy to memory that a GPU fetches by itself."""
         return Crops(*(field.pin_memory() for field in (self.tops, self.lefts, self.mirror, self.colour)))
 
     def to(self, device, non_blocking: bool = True) -> "Crops":
-        """The same on another device; without waiting, where the memory is pinned."""
+        """Copy to another device, without waiting where the memory is pinned."""
         fields = (self.tops, self.lefts, self.mirror, self.colour)
         return Crops(*(field.to(device, non_blocking=non_blocking) for field in fields))
 
@@ -73,7 +73,7 @@ def draw_crops(
 
 
 def colour_shift(alpha: Tensor, eigenvalues, eigenvectors, colour: str) -> Tensor:
-    """Section 4.1: [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T for each row of alpha (B, 3); float32 (B, 3) in units of 0..255.
+    """Compute section 4.1's [p1 p2 p3][a1 l1, a2 l2, a3 l3]^T for each row of alpha; float32 (B, 3), units of 0..255.
 
     "published" takes the eigenvalues, as printed; "as_run" their square roots, as net 145 did. The printed form depends
     on the unit of the pixels (on 0..255 it would shift by thousands), so both are computed for [0, 1], then scaled.
@@ -88,19 +88,19 @@ def colour_shift(alpha: Tensor, eigenvalues, eigenvectors, colour: str) -> Tenso
 
 
 def fixed_crops(batch: int, top: int, left: int, mirror: bool = False, device="cpu") -> Crops:
-    """The same crop of every image, without colour: one view of ten_crop_offsets."""
+    """Place the same crop on every image, without colour: one view of ten_crop_offsets."""
     place = torch.full((batch,), top, device=device), torch.full((batch,), left, device=device)
     return Crops(*place, torch.full((batch,), mirror, device=device), torch.zeros(batch, 3, device=device))
 
 
 def centre_crop(batch: int, image_size: int, crop_size: int, device="cpu") -> Crops:
-    """The central crop of every image, as it is."""
+    """Place the central crop on every image, unmirrored and without colour."""
     place = (image_size - crop_size) // 2
     return fixed_crops(batch, place, place, device=device)
 
 
 def ten_crop_offsets(image_size: int, crop_size: int) -> list[tuple[int, int, bool]]:
-    """(top, left, mirror) of the ten views of section 4.1: four corners and the centre, then their mirror images."""
+    """List (top, left, mirror) of section 4.1's ten views: four corners and the centre, then their mirror images."""
     end, centre = image_size - crop_size, (image_size - crop_size) // 2
     places = [(0, 0), (0, end), (end, 0), (end, end), (centre, centre)]
     return [(top, left, mirror) for mirror in (False, True) for top, left in places]
@@ -109,7 +109,7 @@ def ten_crop_offsets(image_size: int, crop_size: int) -> list[tuple[int, int, bo
 def to_input(
     pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor = 1.0, out: Tensor | None = None
 ) -> Tensor:
-    """The network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
+    """Compute the network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
 
     Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; scale, of all or
     (3, 1, 1) of each channel; all on one device; out, on a CPU, where to write the result (memory that is used again

@@ -28,7 +28,7 @@ class Batch:
 
 
 def seed_of(*key: int) -> int:
-    """A 63-bit seed from any whole numbers >= 0."""
+    """Make a 63-bit seed from any whole numbers >= 0."""
     return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 

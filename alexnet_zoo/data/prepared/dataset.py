@@ -57,7 +57,7 @@ class Dataset:
         return self.names_file.read_text("utf-8", "surrogateescape").split("\n")[:-1]
 
     def gather(self, indices, tops, lefts, size: int, pin_memory: bool = False) -> torch.Tensor:
-        """Crops of the images `indices`, with their upper left corners at (tops, lefts).
+        """Cut crops out of the images `indices`, with their upper left corners at (tops, lefts).
 
         Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side;
         pin_memory, whether a GPU is to fetch the result by itself.
@@ -128,7 +128,7 @@ class Prepared:
         return open_prepared, (self.folder,)  # another process opens it again
 
     def split(self, name: str) -> Dataset:
-        """The split "train", "val" or "test"; UserError for a split that this folder lacks."""
+        """Return the split "train", "val" or "test"; raise UserError where this folder lacks it."""
         if name not in self.splits:
             raise UserError(f"{self.folder}: has no split {name!r}; it has {', '.join(self.splits)}")
         return self.splits[name]
@@ -163,7 +163,7 @@ def verify(folder: Path) -> Prepared:
 
 
 def describe(prepared: Prepared) -> list[str]:
-    """A line for each split: what it is, where that is known: "ILSVRC-2012 val, 50,000 images, complete"."""
+    """Describe each split in a line: "ILSVRC-2012 val, 50,000 images, complete" where that was verified."""
     lines = []
     for split, dataset in prepared.splits.items():
         line = dataset.identity or f"{prepared.name} {split}, {len(dataset):,} images, not verified as a published set"

@@ -36,7 +36,7 @@ def prepare_digits(out: Path, image_size: int = 128) -> Prepared:
 
 
 def in_test(target: np.ndarray) -> np.ndarray:
-    """Which images are for testing, bool: the stated split, equally many of each digit to within one."""
+    """Say which images are for testing, bool: each fifth of each digit."""
     test = np.zeros(len(target), bool)
     for digit in np.unique(target):
         test[np.flatnonzero(target == digit)[::EVERY]] = True

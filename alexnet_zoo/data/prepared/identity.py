@@ -76,7 +76,7 @@ _CHECKS = (
 
 
 def _by_number(stem: str, stems: list[str], labels: list[int]) -> list[int] | None:
-    """The labels of STEM_00000001, STEM_00000002 ...; None unless every number is there once."""
+    """Return the labels of STEM_00000001, STEM_00000002 ...; None unless every number is there once."""
     numbers = [re.fullmatch(rf"{stem}_(\d{{8}})", name) for name in stems]
     if not all(numbers):
         return None
@@ -85,7 +85,7 @@ def _by_number(stem: str, stems: list[str], labels: list[int]) -> list[int] | No
 
 
 def _named_after_class(classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """Whether all differ, and each is named after its class: n01440764_10026."""
+    """Say whether all names differ, and each begins with its class: n01440764_10026."""
     return len(set(stems)) == len(stems) and all(
         stem.startswith(classes[label] + "_") for stem, label in zip(stems, labels, strict=True)
     )

@@ -12,7 +12,7 @@ UINT16_IMAGES = 257  # whose sum 16 bits hold, whatever is on them
 
 
 def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:
-    """Mean image, float32 (S, S, 3) in 0..255, and covariance of RGB, float64 (3, 3) of pixels in [0, 1].
+    """Compute the mean image, float32 (S, S, 3) in 0..255, and the covariance of RGB, float64 (3, 3) in [0, 1].
 
     Args: shards, arrays uint8 (n, S, S, 3) or what shards.py opens.
 
@@ -34,7 +34,7 @@ def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _sums(images) -> tuple[np.ndarray, np.ndarray]:
-    """Of one shard: the sum of its images, int64 (S, S, 3), and of r*r, r*g ... over all its pixels, int64 (3, 3)."""
+    """Sum a shard's images, int64 (S, S, 3), and r*r, r*g ... over all its pixels, int64 (3, 3)."""
     pixel_sum = np.zeros(images.shape[1:], np.int64)
     products = np.zeros((3, 3), np.int64)
     some_sum = np.zeros(images.shape[1:], np.uint16)
@@ -52,7 +52,7 @@ def _sums(images) -> tuple[np.ndarray, np.ndarray]:
 
 
 def principal_components(covariance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues (3,), falling, and eigenvectors (3, 3) as columns, each with its largest entry positive."""
+    """Return eigenvalues (3,), falling, and eigenvectors (3, 3) as columns, each with its largest entry positive."""
     values, vectors = np.linalg.eigh(covariance)
     values, vectors = np.clip(values[::-1], 0, None), vectors[:, ::-1]
     largest = vectors[np.abs(vectors).argmax(axis=0), range(3)]

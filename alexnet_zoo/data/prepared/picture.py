@@ -36,7 +36,7 @@ def square(data: bytes, image_size: int) -> bytes:
 
 
 def _box(width: int, height: int, image_size: int) -> tuple[float, float, float, float]:
-    """Where the central square of the rescaled image lies in the image itself: only that much need be rescaled."""
+    """Find the central square of the rescaled image in the image itself: no more than that need be rescaled."""
     shorter = min(width, height)
     new_width, new_height = round(width * image_size / shorter), round(height * image_size / shorter)
     left, top = (new_width - image_size) // 2, (new_height - image_size) // 2
@@ -61,7 +61,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def reason(error: Exception) -> str:
-    """Why an image could not be read, in a few words on one line."""
+    """Say why an image could not be read, in a few words on one line."""
     if isinstance(error, UnidentifiedImageError):
         return "not an image"
     return " ".join(f"{type(error).__name__}: {error}".split())
@@ -71,14 +71,14 @@ JPEG_QUALITY = 88  # of what is kept as JPEG: a tenth of the pixels' bytes
 
 
 def jpeg(pixels: bytes, image_size: int) -> bytes:
-    """The square as a JPEG."""
+    """Encode the square as a JPEG."""
     out = io.BytesIO()
     Image.frombytes("RGB", (image_size, image_size), pixels).save(out, "JPEG", quality=JPEG_QUALITY)
     return out.getvalue()
 
 
 def read(file) -> bytes:
-    """An encoded image: of a file by its path, [archive, first byte, bytes], or {"base64": the image itself}."""
+    """Read an encoded image from a path, from [archive, first byte, bytes] or from {"base64": the image itself}."""
     if isinstance(file, str):
         with open(file, "rb") as photograph:
             return photograph.read()

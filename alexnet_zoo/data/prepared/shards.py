@@ -25,15 +25,17 @@ def shard_name(split: str, number: int, encoding: str = "npy") -> str:
 
 
 def expected_bytes(images: int, image_size: int, encoding: str) -> int:
-    """How much disk so many images take; of JPEGs, about (measured on ImageNet's photographs)."""
+    """Say how much disk so many images take; for JPEGs an estimate, measured on ImageNet's photographs."""
     pixels = images * image_size**2 * 3
     return pixels if encoding == "npy" else int(pixels * 0.11) + images * 1024
 
 
 def begin_shard(partial: Path, images: int, image_size: int, encoding: str) -> tuple[int, int]:
-    """A file into which decoders write images in any order; (where the first one starts, bytes from one to the next).
+    """Make a file into which decoders write images in any order.
 
-    For JPEGs it is sparse: each has more room than it needs, and takes only what it fills.
+    Returns where the first image starts, and the bytes from one to the next.
+
+    For JPEGs the file is sparse: each has more room than it needs, and takes only what it fills.
     """
     stride = image_size**2 * 3
     with open(partial, "wb") as out:
@@ -63,7 +65,7 @@ def end_shard(partial: Path, path: Path, image_size: int, encoding: str, sizes: 
 
 
 def open_shard(folder: Path, shard: dict, image_size: int, encoding: str) -> "np.ndarray | JpegShard":
-    """Images that are read as an array is: shard[row, top:bottom, left:right]. UserError for a file cut short."""
+    """Open images that are read as an array is: shard[row, top:bottom, left:right]; UserError for a file cut short."""
     path = folder / shard["file"]
     if encoding == "jpeg":
         return JpegShard(path, shard["images"], image_size)
@@ -105,7 +107,7 @@ class JpegShard:
 
 
 def load_array(path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: str | None = None) -> np.ndarray:
-    """A .npy file of exactly this shape and type; UserError where it is missing, cut short or something else."""
+    """Load a .npy file of exactly this shape and type; raise UserError where it is missing, cut short or other."""
     try:
         array = np.load(path, mmap_mode=mmap_mode)
     except FileNotFoundError:

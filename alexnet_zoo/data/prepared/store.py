@@ -142,7 +142,7 @@ class Store:
 
 
 def check_free(folder: Path) -> None:
-    """UserError where a folder exists and holds what no preparation wrote."""
+    """Raise UserError where a folder holds what no preparation wrote."""
     if any((folder / file).is_file() for file in (PREPARED, PREPARING)):
         return
     if folder.exists() and not folder.is_dir():
@@ -157,7 +157,7 @@ def check_free(folder: Path) -> None:
 
 
 def read_json(path: Path) -> dict:
-    """A JSON object; UserError where the file holds anything else."""
+    """Read a JSON object; raise UserError where the file holds anything else."""
     try:
         content = json.loads(path.read_text())
     except (OSError, ValueError) as error:

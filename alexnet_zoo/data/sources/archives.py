@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_zoo.data.sources.source import SPLITS, Source, Tree, check_names, is_photograph, some, source_of_trees
+from alexnet_zoo.data.sources.source import SPLITS, Source, Tree, check_names, first_few, is_photograph, source_of_trees
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
 from alexnet_zoo.progress import Progress
@@ -39,14 +39,14 @@ class Members(Sequence):
         return [self.archives[self.archive[key]], int(self.starts[key]), int(self.sizes[key])]
 
     def take(self, order: Sequence[int]) -> "Members":
-        """Some of them, in another order."""
+        """Return the members `order`, in that order."""
         rows = np.asarray(order, np.int64)
         names = [self.names[row] for row in order]
         return Members(self.archives, names, self.archive[rows], self.starts[rows], self.sizes[rows])
 
 
 def members_of(archives: list[Path], cache: Path | None = None) -> Members:
-    """The files in uncompressed tars, and in the tars inside those (one level), in the order of the archives.
+    """List the files in uncompressed tars, and in the tars inside those (one level), in the order of the archives.
 
     Args: cache, a folder where the index is kept, so that the same archives (by name, length and time of change) are
     scanned once: 150 GB of ILSVRC-2012 hold 1.3 million headers.
@@ -72,7 +72,7 @@ def members_of(archives: list[Path], cache: Path | None = None) -> Members:
 
 
 def image_tar(path: Path, val_fraction: float = 0.1, cache: Path | None = None) -> Source:
-    """An ImageFolder in a tar: train/CLASS/FILE with val/ or test/, or CLASS/FILE, within any number of folders.
+    """List an ImageFolder in a tar: train/CLASS/FILE with val/ or test/, or CLASS/FILE, within any number of folders.
 
     A compressed tar is unpacked into memory. Raises UserError as image_folder does, and for a damaged archive.
     """
@@ -95,12 +95,12 @@ def image_tar(path: Path, val_fraction: float = 0.1, cache: Path | None = None) 
     if not trees:
         raise UserError(f"{path}: no photographs in it; they lie as CLASS/FILE.jpg (or .png, .webp ...)")
     if "" in trees and len(trees) > 1:
-        raise UserError(f"{path}: some photographs lie in {some(sorted(set(trees) - {''}))}/ and others do not")
+        raise UserError(f"{path}: some photographs lie in {first_few(sorted(set(trees) - {''}))}/ and others do not")
     return source_of_trees(path, trees, lambda split, name: places[split, name], val_fraction)
 
 
 def unpacked(path: Path) -> tuple[list[str], list[bytes]]:
-    """Names and contents of the files in a small compressed tar."""
+    """Return names and contents of the files in a small compressed tar."""
     if not path.is_file():
         raise UserError(f"{path}: no such archive")
     if path.stat().st_size > MAX_COMPRESSED:
@@ -120,7 +120,7 @@ def unpacked(path: Path) -> tuple[list[str], list[bytes]]:
 
 
 def read_member(path: Path, ending: str) -> bytes | None:
-    """The file in a small compressed tar whose name ends so, or None."""
+    """Return the file in a small compressed tar whose name ends with `ending`, or None."""
     names, contents = unpacked(path)
     return next((content for name, content in zip(names, contents, strict=True) if name.endswith(ending)), None)
 
@@ -176,7 +176,7 @@ def _members(archive: Path) -> Iterator[tuple[str, int, int]]:
 
 
 def _headers(file, start: int, end: int, what: str) -> Iterator[tuple[str, int, int]]:
-    """The files of the tar that lies at start..end of an open file."""
+    """Walk over the tar that lies at start..end of an open file."""
     try:
         file.seek(start)
         tar = tarfile.TarFile(fileobj=file, mode="r")
@@ -194,7 +194,7 @@ def _headers(file, start: int, end: int, what: str) -> Iterator[tuple[str, int, 
 
 
 def _common_folders(names: list[str]) -> str:
-    """The folders that hold everything, down to the classes or the splits: "data/pets/", or "" ."""
+    """Find the folders that hold everything, down to the classes or the splits: "data/pets/", or ""."""
     prefix = ""
     while names:
         heads = {name[len(prefix) :].partition("/")[0] for name in names}

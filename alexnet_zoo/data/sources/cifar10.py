@@ -21,7 +21,7 @@ HEADER = f"P6 {SIDE} {SIDE} 255\n".encode()  # of a PPM, with which raw pixels a
 
 
 def cifar10(path: Path, batch: int = BATCH) -> Source:
-    """Train (50,000) and test (10,000); UserError where the archive is incomplete or damaged."""
+    """List train (50,000) and test (10,000); raise UserError where the archive is incomplete or damaged."""
     names, contents = unpacked(path)
     files = {Path(name).stem: content for name, content in zip(names, contents, strict=True)}
     parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
@@ -45,7 +45,7 @@ def cifar10(path: Path, batch: int = BATCH) -> Source:
 
 
 def _binary(content: bytes, batch: int, what: str) -> tuple[list[int], bytes]:
-    """One byte of label and 3,072 of pixels an image."""
+    """Read images of one byte of label and 3,072 bytes of pixels."""
     if len(content) != batch * (1 + PIXELS):
         raise UserError(f"{what}: {len(content):,} bytes found, {batch * (1 + PIXELS):,} expected")
     records = np.frombuffer(content, np.uint8).reshape(batch, 1 + PIXELS)
@@ -53,7 +53,7 @@ def _binary(content: bytes, batch: int, what: str) -> tuple[list[int], bytes]:
 
 
 def _pickled(content: bytes, batch: int, what: str) -> tuple[list[int], bytes]:
-    """A pickled dict: the numbers behind the text "labels", and the one string that is as long as the pixels."""
+    """Read a pickled dict: the numbers behind the text "labels", and the string that is as long as the pixels."""
     labels, pixels, behind = [], None, ""
     try:
         for operation, argument, _ in pickletools.genops(content):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from alexnet_zoo.data.published import FALL_2009, FALL_2011, PublishedSet
 from alexnet_zoo.data.sources.archives import Members, members_of
-from alexnet_zoo.data.sources.source import Listing, Source, check_fraction, in_val, is_photograph, some
+from alexnet_zoo.data.sources.source import Listing, Source, check_fraction, first_few, in_val, is_photograph
 from alexnet_zoo.errors import UserError
 
 SYNSET_TAR = re.compile(r"n\d{8}\.tar")
@@ -34,7 +34,7 @@ def synset_tars(folder: Path) -> list[Path]:
 def fall(
     path: Path, val_fraction: float = 0.1, cache: Path | None = None, releases: tuple[Release, ...] = RELEASES
 ) -> Source:
-    """Every photograph of a folder of synset tars, or of a tar of them, split by a hash of its name (in_val).
+    """List all photographs in a folder of synset tars, or in a tar of them, split by a hash of the name (in_val).
 
     The number of synsets says which release it is, Fall 2009 is halved; any other number is just photographs. Raises
     UserError where the name says which release it is, and the number of synsets is another.
@@ -45,7 +45,7 @@ def fall(
     release = _release(path, len(rows), releases)
     second, fraction = (release.second, release.fraction or val_fraction) if release else ("val", val_fraction)
     if len(rows) < 2:
-        raise UserError(f"{path}: has one class only ({some(list(rows))}); a classifier needs two or more")
+        raise UserError(f"{path}: has one class only ({first_few(list(rows))}); a classifier needs two or more")
     check_fraction(fraction)
     halves = {"train": ([], [], []), second: ([], [], [])}  # names, labels, rows
     for label, named in enumerate(named for _, named in sorted(rows.items())):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from alexnet_zoo.data.published import ILSVRC_2010, ILSVRC_2012, PublishedSet
 from alexnet_zoo.data.sources.archives import Members, members_of, read_member
-from alexnet_zoo.data.sources.source import NO_LABEL, Listing, Source, some
+from alexnet_zoo.data.sources.source import NO_LABEL, Listing, Source, first_few
 from alexnet_zoo.errors import UserError
 
 
@@ -66,16 +66,16 @@ class Devkit:
         return sorted(self.wnids)
 
     def labels(self, ids: list[int], what: str) -> list[int]:
-        """Ids, 1.., to labels; UserError for one outside the classes."""
+        """Turn ids, 1.., into labels; raise UserError for one outside the classes."""
         outside = [i for i in ids if not 1 <= i <= len(self.wnids)]
         if outside:
-            raise UserError(f"{what}: the id {outside[0]} is not that of a class, 1 to {len(self.wnids)}")
+            raise UserError(f"{what}: the id {outside[0]} is not a class's, 1 to {len(self.wnids)}")
         index = {wnid: label for label, wnid in enumerate(self.classes)}
         return [index[self.wnids[i - 1]] for i in ids]
 
 
 def year_of(folder: Path) -> Year | None:
-    """Whose archives a folder holds, by their names; UserError where it holds both years' photographs."""
+    """Tell by the archives' names which year a folder holds; raise UserError where it holds both."""
     found = [year for year in YEARS if any(folder.glob(f"{year.stem}*.tar"))]
     found = found or [year for year in YEARS if any(folder.glob(f"{year.stem}*.tar.gz"))]
     if len(found) > 1:
@@ -84,7 +84,7 @@ def year_of(folder: Path) -> Year | None:
 
 
 def ilsvrc(folder: Path, year: Year, splits: tuple[str, ...] | None = None, cache: Path | None = None) -> Source:
-    """The splits of a year that lie in a folder; those in `splits`, or the needed ones and test where it is there.
+    """List a year's photographs in a folder: those of `splits`, or the needed ones, and test where it is there.
 
     Raises UserError where an archive is missing or incomplete, where the kit is of the other year, or where a ground
     truth does not fit.
@@ -107,7 +107,7 @@ def ilsvrc(folder: Path, year: Year, splits: tuple[str, ...] | None = None, cach
 
 
 def read_devkit(folder: Path, year: Year) -> Devkit:
-    """The classes of a year, from meta.mat in the kit that lies in the folder."""
+    """Read the classes of a year from meta.mat, in the kit that lies in the folder."""
     from scipy.io import loadmat  # here, since it takes a while to import
 
     path = _devkit_path(folder, year)
@@ -144,24 +144,24 @@ def _find(folder: Path, year: Year, split: str) -> Path | None:
 
 
 def _train(members: Members, archive: Path, year: Year, devkit: Devkit) -> Listing:
-    """A tar of one tar for each synset: n01440764.tar/n01440764_10026.JPEG."""
+    """List a tar of one tar for each synset: n01440764.tar/n01440764_10026.JPEG."""
     wnids = [name.partition(".tar/")[0] for name in members.names]
     counts, expected = Counter(wnids), year.published.images["train"]
     absent = [wnid for wnid in devkit.classes if wnid not in counts]
     if absent:
         total = len(devkit.classes)
-        missing = f"{total - len(absent):,} synsets found, {total:,} expected; missing: {some(absent)}"
+        missing = f"{total - len(absent):,} synsets found, {total:,} expected; missing: {first_few(absent)}"
         raise UserError(f"{archive}: {missing}")
     unknown = sorted(set(counts) - set(devkit.classes))
     if unknown:
-        raise UserError(f"{archive}: {len(unknown)} synsets that {year.name}'s kit does not know: {some(unknown)}")
+        raise UserError(f"{archive}: {len(unknown)} synsets that {year.name}'s kit does not know: {first_few(unknown)}")
     if len(members) != expected:
         differing = [
             f"{wnid}.tar has {counts[wnid]:,} of {images:,}"
             for wnid, images in sorted(devkit.train_images.items())
             if counts[wnid] != images
         ]
-        raise UserError(f"{archive}: {len(members):,} images found, {expected:,} expected; {some(differing)}")
+        raise UserError(f"{archive}: {len(members):,} images found, {expected:,} expected; {first_few(differing)}")
     names = [name.replace(".tar/", "/", 1) for name in members.names]
     order = sorted(range(len(names)), key=names.__getitem__)
     index = {wnid: label for label, wnid in enumerate(devkit.classes)}
@@ -171,7 +171,7 @@ def _train(members: Members, archive: Path, year: Year, devkit: Devkit) -> Listi
 def _numbered(
     members: Members, archive: Path, year: Year, split: str, devkit: Devkit, labels: list[int] | None
 ) -> Listing:
-    """ILSVRC2012_val_00000001.JPEG ..., in the order of their numbers, which is that of the ground truth."""
+    """List ILSVRC2012_val_00000001.JPEG ... by their numbers, as the ground truth is ordered."""
     pattern = re.compile(rf"(?:.*/)?({year.stem}_{split}_(\d{{8}})\.JPEG)")
     found = {}
     for row, name in enumerate(members.names):
@@ -191,7 +191,7 @@ def _numbered(
 
 
 def _truth(folder: Path, year: Year, split: str, devkit: Devkit) -> list[int] | None:
-    """The labels of val or test, from the ground truth in the folder or in the kit; None for 2012's test set."""
+    """Read the labels of val or test, from the folder or from the kit; None for 2012's test set."""
     if split == "test" and "test" not in year.needed:
         return None
     name = f"{year.stem}_{'validation' if split == 'val' else split}_ground_truth.txt"

@@ -15,12 +15,12 @@ HELD_OUT = {"val": ("validation", "val", "valid"), "test": ("test",)}  # the nam
 
 
 def is_dataset_name(source: Path | str) -> bool:
-    """Whether it is a name of timm's, and no file or folder of that name is here."""
+    """Say whether this is a name of timm's, and no file or folder of that name is here."""
     return bool(NAMES.match(str(source))) and not os.path.exists(source)
 
 
 def named(name: str, splits: tuple[str, ...] | None = None, cache: Path | None = None) -> Source:
-    """The photographs behind a name; in the order in which the data set has them.
+    """List the photographs behind a name, in the order in which the data set has them.
 
     Raises UserError where the data set, or the package that reads it, is not here.
     """
@@ -131,7 +131,7 @@ def _files(folder: Path, described: dict, split: str) -> list[Path]:
 
 
 def _pairs(members: Members, folder: Path) -> tuple[list[str], list[int], Members]:
-    """Keys, classes and photographs of the samples that have both."""
+    """Return keys, classes and photographs of the samples; raise UserError where a photograph has no class."""
     photographs, classes = {}, {}
     for row, name in enumerate(members.names):
         key, _, ending = name.rpartition(".")

@@ -21,7 +21,7 @@ def open_source(
     splits: tuple[str, ...] | None = None,
     cache: Path | None = None,
 ) -> Source:
-    """The photographs of a source.
+    """Find the photographs of a source.
 
     Args: source, a folder (the archives of ILSVRC-2010 or -2012; tars of synsets; CIFAR-10's archive; class folders),
     an archive (of class folders; of tars of synsets; CIFAR-10's), or one of timm's dataset names ("hfds/...",

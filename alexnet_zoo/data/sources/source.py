@@ -37,14 +37,14 @@ class Source:
     devkit_ids: list[int] | None = None  # ILSVRC's number of each class, where its kit came with the photographs
 
     def sha256(self) -> str:
-        """Of the classes and of every split's names: the same photographs in the same order, wherever they lie."""
+        """Sum up the classes and every split's names: equal for the same photographs in the same order, anywhere."""
         digest = hashlib.sha256("\n".join(self.classes).encode("utf-8", "surrogateescape"))
         for split, listing in self.splits.items():
             digest.update("\n".join(["", split, *listing.names]).encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
     def only(self, splits: Sequence[str]) -> "Source":
-        """The same with some of its splits; UserError for one that it lacks."""
+        """Return the source with some of its splits; raise UserError for one that it lacks."""
         lacking = [split for split in splits if split not in self.splits]
         if lacking:
             raise UserError(f"{self.name}: has no split {lacking[0]!r}; it has {', '.join(self.splits)}", exit_code=2)
@@ -52,7 +52,7 @@ class Source:
 
 
 def image_folder(root: Path, val_fraction: float = 0.1) -> Source:
-    """An ImageFolder tree: ROOT/train/CLASS/FILE with val/ or test/ or both, or ROOT/CLASS/FILE split by `in_val`.
+    """List an ImageFolder tree: ROOT/train/CLASS/FILE with val/ or test/, or ROOT/CLASS/FILE split by `in_val`.
 
     Raises UserError where the folder is missing, is empty, has one class, or has classes in val that train lacks.
     """
@@ -67,7 +67,7 @@ def image_folder(root: Path, val_fraction: float = 0.1) -> Source:
 def source_of_trees(
     root: Path, trees: dict[str, Tree], place: Callable[[str, str], object], val_fraction: float
 ) -> Source:
-    """A source from {split: tree}, or from {"": tree}, which is split by `in_val`; place(split, name) finds a file."""
+    """Make a source from {split: tree}, or split {"": tree} by `in_val`; place(split, name) finds a file."""
     if set(trees) == {"train"}:
         raise UserError(f"{root}: has train/ but no photographs in val/; give both, or one tree of classes")
     classes = sorted(trees.get("train") or set().union(*trees.values()))  # without train/, images to be tested on
@@ -80,13 +80,13 @@ def source_of_trees(
     for split, tree in sorted(trees.items(), key=lambda item: SPLITS.index(item[0])):
         unknown = sorted(set(tree) - set(classes))
         if unknown:
-            raise UserError(f"{root}: {len(unknown)} classes in {split} are unknown to train: {some(unknown)}")
+            raise UserError(f"{root}: {len(unknown)} classes in {split} are unknown to train: {first_few(unknown)}")
         splits[split] = _listing(tree, classes, lambda name, folder="" if whole else split: place(folder, name))
     return Source(archive_stem(root.resolve().name), classes, splits)
 
 
 def in_val(name: str, fraction: float) -> bool:
-    """Whether the image CLASS/FILE belongs to val: by a hash of its name, so it stays there whatever is added."""
+    """Say whether the image CLASS/FILE belongs to val, by a hash of its name: it stays there whatever is added."""
     digest = hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()
     return int.from_bytes(digest[:8], "big") < fraction * 2**64
 
@@ -102,20 +102,20 @@ def is_photograph(name: str) -> bool:
 
 
 def check_names(root: Path, names: list[str]) -> None:
-    """Names are kept one a line."""
+    """Raise UserError for a name with a line break: names are kept one a line."""
     odd = [name for name in names if len(name.splitlines()) != 1]
     if odd:
         raise UserError(f"{root}: a line break in the name {odd[0]!r}; rename it")
 
 
 def archive_stem(name: str) -> str:
-    """cifar10-jpeg.tar.xz: cifar10-jpeg."""
+    """Take the endings off: cifar10-jpeg.tar.xz is cifar10-jpeg."""
     for ending in (".gz", ".xz", ".bz2", ".tar", ".tgz"):
         name = name.removesuffix(ending)
     return name
 
 
-def some(names: list[str], count: int = 3) -> str:
+def first_few(names: list[str], count: int = 3) -> str:
     return ", ".join(names[:count]) + (", ..." if len(names) > count else "")
 
 
@@ -130,7 +130,7 @@ def _tree(root: Path) -> Tree:
         raise UserError(f"{root}: no photographs in class folders; they lie as CLASS/FILE.jpg (or .png, .webp ...)")
     empty = [name for name, files in tree.items() if not files]
     if empty:
-        raise UserError(f"{root}: {len(empty)} class folders hold no photographs: {some(empty)}")
+        raise UserError(f"{root}: {len(empty)} class folders hold no photographs: {first_few(empty)}")
     return tree
 
 
@@ -149,8 +149,8 @@ def _split(root: Path, tree: Tree, fraction: float) -> dict[str, Tree]:
     val = {label: [name for name in names if in_val(name, fraction)] for label, names in tree.items()}
     bare = [label for label, names in train.items() if not names]
     if bare and fraction < 1:
-        few = f"leaves {len(bare)} classes none to train on: {some(bare)}"
-        raise UserError(f"{root}: val_fraction {fraction} {few}; with 1, all are to be tested on")
+        left = f"leaves {len(bare)} classes none to train on: {first_few(bare)}"
+        raise UserError(f"{root}: val_fraction {fraction} {left}; with 1, all are to be tested on")
     if fraction and not any(val.values()):
         raise UserError(f"{root}: val_fraction {fraction} leaves no photograph for val; give more of them")
     trees = {"train": train, "val": {label: names for label, names in val.items() if names}}

@@ -177,7 +177,7 @@ def test_kit_of_the_other_year(write, fabricate):
 @pytest.mark.parametrize("line", [b"0", b"5", b"n02119789"])
 def test_labels_outside_the_classes(write, line):
     truth = b"\n".join([line, *[b"1"] * 6])
-    with pytest.raises(UserError, match="test_ground_truth.txt: (the id [05] is not that of a class, 1 to 4|7 labels)"):
+    with pytest.raises(UserError, match="test_ground_truth.txt: (the id [05] is not a class's, 1 to 4|7 labels)"):
         ilsvrc(write(YEAR_2010, test_truth=truth), YEAR_2010)
 
 
