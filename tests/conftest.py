@@ -17,7 +17,13 @@ from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 
+
 A_CLASS = 8  # photographs of each class and split in `photographs`
+
+
+def pytest_runtest_setup(item):
+    if item.get_closest_marker("cuda") and not torch.cuda.is_available():
+        pytest.skip("needs a card: torch finds no CUDA device")
 
 
 @pytest.fixture(scope="session")

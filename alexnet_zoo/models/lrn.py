@@ -5,9 +5,10 @@
 As printed, alpha is not divided by n; torch.nn.LocalResponseNorm and ONNX's LRN divide, so their alpha is n times ours.
 The maps of one column never see those of another: each column lives on its own GPU.
 
-Three forms of one arithmetic, float32 inside, which a test holds equal:
+Four forms of one arithmetic, float32 inside, which a test holds equal:
 - eager: an autograd.Function that walks the batch in pieces of a few images, so that its dozen passes stay in the
   cache, and saves nothing but its input: to compute d again there costs less than to fetch it from memory;
+- on CUDA: the kernels of lrn_triton.py, compiled or not;
 - scripted, traced, compiled: plain operations, the sum as that of shifted slices, which a compiler makes one loop of;
 - in an ONNX file: the sum as a 1x1 convolution with a banded matrix of ones, which runs fastest in onnxruntime.
 All take d^0.75 apart into square roots, several times cheaper than pow.
@@ -17,6 +18,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+try:
+    from alexnet_zoo.models import lrn_triton
+except ImportError:  # triton comes with torch where torch can use CUDA
+    lrn_triton = None
 
 PIECE = 2**19  # elements that a CPU works on at a time, measured best; a GPU takes the whole batch
 
@@ -133,17 +139,30 @@ def local_response_norm_banded(x: Tensor, size: int, alpha: float, beta: float, 
     return (a / power(d, beta)).to(x.dtype)
 
 
+def has_kernel(x: Tensor, beta: float) -> bool:
+    return lrn_triton is not None and x.is_cuda and x.dtype != torch.float64 and beta == 0.75
+
+
 @torch.fx.wrap  # a leaf to torch.fx, which cannot trace through an autograd.Function
-def local_response_norm(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
-    """Local response normalisation of x (N, C, H, W), in the form that fits how it is called; computes in float32."""
+def local_response_norm(
+    x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int, relu: bool = False
+) -> Tensor:
+    """Local response normalisation of x (N, C, H, W), in the form that fits how it is called; computes in float32.
+
+    Where relu, that of relu(x).
+    """
     if torch.jit.is_scripting():
-        return local_response_norm_slices(x, size, alpha, beta, k, columns)
+        return local_response_norm_slices(F.relu(x) if relu else x, size, alpha, beta, k, columns)
     else:
-        if torch.onnx.is_in_onnx_export():
-            return local_response_norm_banded(x, size, alpha, beta, k, columns)
+        in_file = torch.onnx.is_in_onnx_export()
+        if has_kernel(x, beta) and not in_file and not torch.jit.is_tracing():
+            return lrn_triton.lrn(x, size, alpha, k, columns, relu)
+        a = F.relu(x) if relu else x
+        if in_file:
+            return local_response_norm_banded(a, size, alpha, beta, k, columns)
         if torch.compiler.is_compiling() or torch.jit.is_tracing() or beta != 0.75:
-            return local_response_norm_slices(x, size, alpha, beta, k, columns)
-        return _LocalResponseNorm.apply(x, size, alpha, k, columns)
+            return local_response_norm_slices(a, size, alpha, beta, k, columns)
+        return _LocalResponseNorm.apply(a, size, alpha, k, columns)
 
 
 class LocalResponseNorm(nn.Module):
@@ -155,12 +174,26 @@ class LocalResponseNorm(nn.Module):
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, columns: int = 1):
         super().__init__()
         self.size, self.alpha, self.beta, self.k, self.columns = size, alpha, beta, k, columns
+        self.relu = False  # whether x is still to go through the ReLU before (fuse_relu)
 
     def forward(self, x: Tensor) -> Tensor:
-        return local_response_norm(x, self.size, self.alpha, self.beta, self.k, self.columns)
+        return local_response_norm(x, self.size, self.alpha, self.beta, self.k, self.columns, self.relu)
 
     def extra_repr(self) -> str:
         return f"{self.size}, alpha={self.alpha}, beta={self.beta}, k={self.k}, columns={self.columns}"
+
+
+def fuse_relu(model: nn.Module) -> nn.Module:
+    """Gives each ReLU right before LRN to the LRN, which on CUDA saves a pass both ways.
+
+    Changes the model, a sequence of layers, and returns it. Names stay, an Identity in the ReLU's place; so do results.
+    """
+    layers = list(model.named_children())
+    for (name, before), (_, norm) in zip(layers, layers[1:]):
+        if isinstance(before, nn.ReLU) and isinstance(norm, LocalResponseNorm):
+            setattr(model, name, nn.Identity())
+            norm.relu = True
+    return model
 
 
 @torch.fx.wrap  # a leaf to torch.fx, for which the type of x is not known
