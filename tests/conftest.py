@@ -17,7 +17,6 @@ from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 
-
 A_CLASS = 8  # photographs of each class and split in `photographs`
 
 

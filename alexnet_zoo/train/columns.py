@@ -22,6 +22,7 @@ from torch.distributed.device_mesh import init_device_mesh
 from alexnet_zoo.cores import cores
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.alexnet import PAPER
+from alexnet_zoo.models.lrn import fuse_relu
 from alexnet_zoo.train.batch_norm import sum_statistics
 from alexnet_zoo.train.exchange import Meeting
 from alexnet_zoo.train.network import create_model, start_from
@@ -119,7 +120,7 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
             setattr(model, name, meeting)
     if layout.replicas > 1:
         sum_statistics(model, layout.data_group)
-    return model.to(layout.device)
+    return fuse_relu(model).to(layout.device)
 
 
 def is_whole(name: str, tensor: Tensor, held_whole: tuple[str, ...]) -> bool:

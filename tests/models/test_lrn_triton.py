@@ -98,6 +98,9 @@ def test_operator(report):
     assert report["empty"] == [0, 8, 3, 4]
 
 
+NORM1, NORM2 = (128, 96, 55, 55), (128, 256, 27, 27)
+
+
 def build(chip: int, dtype: str, shape: tuple[int, ...], columns: int, last: bool, backward: bool) -> bytes:
     """The machine code of a kernel for x of that shape and type, on a chip such as 90 for sm_90."""
     from triton.backends.compiler import GPUTarget
@@ -118,8 +121,7 @@ def build(chip: int, dtype: str, shape: tuple[int, ...], columns: int, last: boo
 
 @pytest.mark.parametrize("backward", [False, True], ids=["forward", "backward"])
 @pytest.mark.parametrize("last", [False, True], ids=list(ORDERS))
-@pytest.mark.parametrize("shape", [(128, 96, 55, 55), (128, 256, 27, 27)], ids=["norm1", "norm2"])
-@pytest.mark.parametrize("chip, dtype", [(80, "bf16"), (90, "bf16"), (90, "fp32")])
+@pytest.mark.parametrize("chip, dtype, shape", [(80, "bf16", NORM1), (90, "bf16", NORM2), (90, "fp32", NORM1)])
 def test_compiled_kernels_do_not_spill(chip, dtype, shape, last, backward, tmp_path, monkeypatch):
     tools = Path(triton.__file__).parent / "backends/nvidia/bin"
     if not all((tools / tool).exists() for tool in ("ptxas", "cuobjdump")):
