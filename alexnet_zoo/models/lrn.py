@@ -140,6 +140,7 @@ def local_response_norm_banded(x: Tensor, size: int, alpha: float, beta: float, 
 
 
 def has_kernel(x: Tensor, beta: float) -> bool:
+    """Whether lrn_triton.py can compute LRN of x."""
     return lrn_triton is not None and x.is_cuda and x.dtype != torch.float64 and beta == 0.75
 
 

@@ -23,6 +23,11 @@ def inverse_roots(squares, alpha, k):
 
 
 @triton.jit
+def rectified(x):
+    return tl.where(x < 0.0, 0.0, x)  # tl.maximum would turn NaN into 0, and hide that training fails
+
+
+@triton.jit
 def nchw(
     x_ptr, g_ptr, out_ptr, places, alpha, k,
     MAPS: tl.constexpr, REACH: tl.constexpr, RELU: tl.constexpr, BACKWARD: tl.constexpr,
@@ -46,7 +51,7 @@ def nchw(
         for step in tl.static_range(UNROLL):
             m = tl.full((1,), start + step, tl.int32)  # the interpreter would have it as a Python int
             x = tl.load(x_ptr + m * places, inside & (m < MAPS), other=0.0).to(tl.float32)
-            a = (tl.maximum(x, 0.0) if RELU else x,) + a[:-1]
+            a = (rectified(x) if RELU else x,) + a[:-1]
             squares = zero
             for i in tl.static_range(2 * REACH + 1):
                 squares += a[i] * a[i]
@@ -60,7 +65,7 @@ def nchw(
                     total += through_d[i]
                 result = direct[REACH] - (1.5 * alpha) * a[LAG] * total
                 if RELU:
-                    result = tl.where(a[LAG] > 0.0, result, 0.0)
+                    result = tl.where(a[LAG] <= 0.0, 0.0, result)
             else:
                 result = a[REACH] * scale
             written = inside & (m >= LAG) & (m < MAPS + LAG)
@@ -91,19 +96,19 @@ def channels_last(
     offsets = place[:, None] * (COLUMNS * MAPS) + (tl.program_id(1) * MAPS + own)[None, :]
     mask = (place < places)[:, None] & (own < MAPS)[None, :]
     x = tl.load(x_ptr + offsets, mask, other=0.0).to(tl.float32)
-    a = tl.maximum(x, 0.0) if RELU else x
+    a = rectified(x) if RELU else x
     root, scale = inverse_roots(sum_of_neighbours(a * a, REACH), alpha, k)
     if BACKWARD:
         direct = scale * tl.load(g_ptr + offsets, mask, other=0.0).to(tl.float32)
         result = direct - (1.5 * alpha) * a * sum_of_neighbours(root * root * a * direct, REACH)
         if RELU:
-            result = tl.where(x > 0.0, result, 0.0)
+            result = tl.where(x <= 0.0, 0.0, result)
     else:
         result = a * scale
     tl.store(out_ptr + offsets, result.to(out_ptr.dtype.element_ty), mask)
 
 
-def plan(shape: torch.Size, size: int, columns: int, relu: bool, backward: bool, last: bool):
+def plan(shape: torch.Size, size: int, columns: int, relu: bool, backward: bool, last: bool) -> tuple:
     """What to launch for x (N, C, H, W): the kernel, its grid, its number of places and its constants.
 
     NCHW: 256 places are 128 threads with two each, and one image of 55x55 keeps 12 programs busy. channels_last: 2,048

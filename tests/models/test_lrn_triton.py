@@ -68,11 +68,16 @@ def interpreted() -> dict:
     plain = lrn_triton.lrn(x, *constants)
     with torch.autocast("cpu", torch.bfloat16):
         same = torch.equal(compiled(x), plain) and torch.equal(lrn_triton.lrn(x, *constants), plain)
+    spoiled = x.detach().index_fill(1, torch.tensor([1]), torch.nan).requires_grad_()
+    nan = []
+    for order in ORDERS.values():
+        y = lrn_triton.lrn(spoiled.contiguous(memory_format=order), *constants)
+        nan += [y[:, 1].isnan().all().item(), torch.autograd.grad(y.sum(), spoiled)[0][:, 1].isnan().all().item()]
     saved = []
     with torch.autograd.graph.saved_tensors_hooks(lambda t: saved.append(t.data_ptr()), lambda t: t):
         lrn_triton.lrn(x, *constants)
     empty = list(lrn_triton.lrn(x[:0], *constants).shape)
-    return {"cases": cases, "same": same, "saves its input only": saved == [x.data_ptr()], "empty": empty}
+    return {"cases": cases, "same": same, "saved": saved == [x.data_ptr()], "empty": empty, "nan": all(nan)}
 
 
 @pytest.fixture(scope="module")
@@ -93,8 +98,8 @@ def test_interpreted_kernels_are_the_formula(report, case):
 
 
 def test_operator(report):
-    """torch.compile and autocast change nothing in it; it saves its input only; a batch may be empty."""
-    assert report["same"] and report["saves its input only"]
+    """Compiled or under autocast it is the same; it saves its input only; NaN stays NaN; a batch may be empty."""
+    assert report["same"] and report["saved"] and report["nan"]
     assert report["empty"] == [0, 8, 3, 4]
 
 
