@@ -42,12 +42,12 @@ def save_checkpoint(
 
 
 def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints of a run, oldest first."""
+    """Lists the checkpoints of a run, oldest first."""
     return sorted(folder.glob("step-*"))
 
 
 def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], dict]:
-    """Canonical tensors of network and optimiser, and the state. Checks every byte; UserError where one is wrong."""
+    """Loads network and optimiser, canonical, and the state; checks every byte, UserError where one is wrong."""
     try:
         held = json.loads((path / "state.json").read_text())
         if held != sealed(held["state"], path):
@@ -65,7 +65,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, Tensor], dict[str, Tensor], d
 
 
 def load_tensors(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file; UserError where it is damaged."""
+    """Loads the tensors of a .safetensors file; UserError where it is damaged."""
     try:
         return load_file(path)
     except (OSError, SafetensorError) as error:
@@ -73,7 +73,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def sealed(state: dict, folder: Path) -> dict:
-    """What state.json holds: the state, its checksum and those of the folder's tensors."""
+    """Makes what state.json holds: the state, its checksum and those of the folder's tensors."""
     text = json.dumps(state, sort_keys=True).encode()
     sums = {path.name: sha256_of(path) for path in folder.glob("*.safetensors")}
     return {"state": state, "sha256": {"state": hashlib.sha256(text).hexdigest(), **sums}}

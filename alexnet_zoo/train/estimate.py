@@ -15,7 +15,7 @@ TIMED_STEPS = 3  # after one that warms up
 def estimate(
     recipe: Recipe, images: int, num_classes: int, replicas: int = 1, columns_apart: int = 1
 ) -> dict[str, float]:
-    """Steps, seconds and bytes of a run; trains a few steps on noise, in one process, to find out.
+    """Estimates steps, seconds and bytes of a run; trains a few steps on noise, in one process, to find out.
 
     memory_bytes is that of a device: weights, gradients, the optimiser's state, and what a forward pass keeps for the
     backward pass; measured, or counted (models/count.py) where a device holds one of several columns.

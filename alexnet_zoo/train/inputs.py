@@ -51,11 +51,11 @@ class Inputs:
             )
 
     def of_epoch(self, epoch: int, steps: range, colour: Callable[[float], str]) -> Prefetch:
-        """This replica's part of some of an epoch's batches; colour says the kind of noise after so many epochs."""
+        """Gathers this replica's part of an epoch's batches; colour says the kind of noise after so many epochs."""
         return Prefetch(self.train, self.recipe.crop_size, self.plan(epoch, steps, colour))
 
     def plan(self, epoch: int, steps: range, colour: Callable[[float], str]) -> Iterator[tuple[np.ndarray, Crops]]:
-        """Indices into the training images, and their crops, for each step."""
+        """Draws, for each step, indices into the training images and their crops."""
         recipe, prepared = self.recipe, self.prepared
         order = torch.randperm(len(self.train), generator=generator(recipe.seed, ORDER, epoch)).numpy()
         mine = slice(self.layout.replica, None, self.layout.replicas)
@@ -73,7 +73,7 @@ class Inputs:
             yield order[step * recipe.batch_size : (step + 1) * recipe.batch_size][mine], crops[mine]
 
     def of_evaluation(self) -> Prefetch:
-        """This replica's part of the evaluation split, centre crops."""
+        """Gathers this replica's part of the evaluation split, centre crops."""
         recipe = self.recipe
         mine = np.arange(self.layout.replica, len(self.eval), self.layout.replicas)
         parts = [mine[i : i + recipe.batch_size] for i in range(0, len(mine), recipe.batch_size)]
@@ -81,7 +81,7 @@ class Inputs:
         return Prefetch(self.eval, recipe.crop_size, plan)
 
     def to_device(self, batch: Batch, noisy: bool = False) -> tuple[Tensor, Tensor]:
-        """The network's input and the labels; as run, the image was divided by a constant after its colour noise."""
+        """Makes the network's input, and the labels; as run, noisy images were divided by a constant."""
         scale = self.recipe.input_scale * (AS_RUN_SCALE if noisy else 1.0)
         device = self.layout.device
         pixels = batch.pixels.to(device, non_blocking=True)

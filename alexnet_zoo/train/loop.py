@@ -79,9 +79,9 @@ class Training:
         return {"images_per_s": round(images / seconds, 1), "data_wait": round(loader.waited / seconds, 4)}
 
     def train_batch(self, batch: Batch) -> Tensor:
-        """One step; returns what all processes agree on: loss, wrong, stop and save, summed."""
+        """Takes one step; returns what all processes agree on: loss, wrong, stop and save, summed."""
         layout, epochs = self.layout, self.step / self.steps
-        watch_for_hanging()
+        faulthandler.dump_traceback_later(hang_seconds())  # shows where it stands, should no other step begin by then
         torch.manual_seed(seed_of(self.recipe.seed, DROPOUT, self.step, layout.column, layout.replica))
         self.lr = self.schedule.apply(self.train_step.optimizer, epochs)
         if self.watch:
@@ -90,7 +90,7 @@ class Training:
         return self.agree(*self.train_step(inputs, labels))
 
     def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
-        """(loss, wrong, stop, save) over the global batch: no process may stop or save alone."""
+        """Sums (loss, wrong, stop, save) over all processes: none may stop or save alone."""
         minutes = (time.monotonic() - self.saved_at) / 60
         flags = [float(self.stop_asked), float(self.layout.first and minutes >= self.recipe.checkpoint_minutes > 0)]
         stats = torch.stack(
@@ -119,7 +119,7 @@ class Training:
         }
 
     def record(self, loss: float, wrong: float, data_wait: float) -> None:
-        """A line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
+        """Writes a line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
         step, batch = self.step, self.recipe.batch_size
         if step % STEPS_A_LINE == 0 or step < STEPS_A_LINE:
             row = {"step": step, "epoch": self.done.epoch + 1, "loss": loss / batch, "err": 100 * wrong / batch}
@@ -128,7 +128,7 @@ class Training:
     # The end of an epoch
 
     def end_epoch(self, speed: dict[str, float]) -> None:
-        """Validation, its consequence for the rate, the epoch's line, a checkpoint."""
+        """Validates, lets the schedule see the error, writes the epoch's line and a checkpoint."""
         done, epoch = self.done, self.done.epoch + 1
         train_err = 100 * done.wrong / done.images
         enough = train_err <= self.recipe.stop_at_train_err
@@ -148,7 +148,7 @@ class Training:
 
     @torch.no_grad()
     def validate(self) -> dict[str, float]:
-        """Loss, and top-1 and top-5 in percent, of the centre crop over the evaluation split."""
+        """Measures loss, and top-1 and top-5 in percent, of the centre crops of the evaluation split."""
         faulthandler.cancel_dump_traceback_later()
         layout, model = self.layout, self.train_step.model
         sums = torch.zeros(3, dtype=torch.float64, device=layout.device)
@@ -223,8 +223,3 @@ def stopped_by_signals(training: Training) -> Iterator[None]:
         faulthandler.cancel_dump_traceback_later()
         for number, handler in previous.items():
             signal.signal(number, handler)
-
-
-def watch_for_hanging() -> None:
-    """Shows where a process stands that has not begun another step for so long that the others give it up."""
-    faulthandler.dump_traceback_later(hang_seconds())

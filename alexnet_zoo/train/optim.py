@@ -37,7 +37,7 @@ OPTIMIZERS = {"paper": PaperSGD, "sgd": torch.optim.SGD}
 
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
-    """The recipe's optimiser. A group holds the weights, or the biases, of all layers that keep one rate throughout.
+    """Makes the recipe's optimiser. A group holds the weights, or the biases, of all layers that keep one rate.
 
     Each group says its `layer` ("": every layer that the recipe does not name) and whether it is of biases;
     Schedule.apply sets its rate. Raises UserError where the recipe names a layer that the network lacks.
@@ -85,7 +85,7 @@ class Schedule:
         return [event for when, event in timed if when <= epochs]
 
     def rates(self, epochs: float, layers: list[str]) -> dict[str, float]:
-        """The rate of each layer's weights after `epochs`."""
+        """Says the rate of each layer's weights after `epochs`."""
         rates = {layer: self.recipe.lr_layers.get(layer, self.recipe.lr) for layer in layers}
         for event in self._events(epochs):
             if event is None:
@@ -96,7 +96,7 @@ class Schedule:
         return rates
 
     def bias_rates(self, epochs: float, layers: list[str]) -> dict[str, float]:
-        """The rate of each layer's biases: its weights', or one of their own that no drop lowers, until both are 0."""
+        """Says the rate of each layer's biases: its weights', or their own, which ends only where the weights' is 0."""
         own = dict.fromkeys(layers, self.recipe.bias_lr)
         for event in self._events(epochs):
             if event is not None and event.bias_lr is not None:
@@ -105,7 +105,7 @@ class Schedule:
         return {layer: rate if own[layer] is None or rate == 0 else own[layer] for layer, rate in rates.items()}
 
     def colour(self, epochs: float) -> str:
-        """The kind of colour noise after `epochs`."""
+        """Says the kind of colour noise after `epochs`."""
         switched = [event.colour for event in self._events(epochs) if event is not None and event.colour]
         return switched[-1] if switched else self.recipe.colour
 

@@ -10,7 +10,7 @@ from alexnet_zoo.train.step import TrainStep
 
 
 def gather_records(train_step: TrainStep) -> list[dict]:
-    """What each process measured, on every process: one record for each, in the order of the ranks."""
+    """Gives every process what each measured: a record for each, in the order of the ranks."""
     own = record_of(train_step)
     if not dist.is_initialized():
         return [own]
@@ -20,7 +20,7 @@ def gather_records(train_step: TrainStep) -> list[dict]:
 
 
 def record_of(train_step: TrainStep) -> dict:
-    """This process: milliseconds and bytes sent a step, bytes of memory.
+    """Says what this process took: milliseconds and bytes sent a step, bytes of memory.
 
     counted_bytes is what training needs on a device of its own: weights, gradients, the optimiser's state, and
     kept_bytes, what the forward pass keeps for the backward pass. peak_bytes is what was in use, on a CPU by all of
@@ -51,14 +51,14 @@ def record_of(train_step: TrainStep) -> dict:
 
 
 def peak_bytes(device: torch.device) -> int:
-    """Most memory that was in use: of the CUDA device by tensors, or of the whole process on the CPU."""
+    """Says how much memory was in use at most: by tensors on the CUDA device, or by the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def profile_table(records: list[dict]) -> str:
-    """A line for each process: milliseconds a step by activity, megabytes sent a step, memory."""
+    """Writes a line for each process: milliseconds a step by activity, megabytes sent a step, memory."""
     activities = list(records[0]["ms_a_step"])
     lines = [
         "replica column "

@@ -102,7 +102,7 @@ class Recipe(BaseModel):
 
 
 def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
-    """The recipe NAME of the folder reproduce/, or in the file at a path; overrides are "field=value" in TOML.
+    """Loads the recipe NAME of the folder reproduce/, or the file at a path; overrides are "field=value" in TOML.
 
     Raises UserError (exit code 2) with the file, the field and what is allowed.
     """
@@ -120,7 +120,7 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
 
 
 def without_retired(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an older recipe.toml but for those that went and said nothing of the run."""
+    """Leaves out the fields of an older recipe.toml that are gone and said nothing of the run."""
     return {field: value for field, value in fields.items() if field != "expect" and (field, value) != ("lr_biases", 1)}
 
 

@@ -71,7 +71,7 @@ def resume(folder: Path, train_step: TrainStep, schedule: Schedule) -> Done:
 
 
 def optimizer_state(train_step: TrainStep) -> dict[str, Tensor]:
-    """The optimiser's tensors by parameter and key, for example "conv1.weight.velocity"."""
+    """Names the optimiser's tensors by parameter and key, for example "conv1.weight.velocity"."""
     return {
         f"{name}.{key}": tensor
         for name, parameter in train_step.model.named_parameters()
@@ -80,7 +80,7 @@ def optimizer_state(train_step: TrainStep) -> dict[str, Tensor]:
 
 
 def load_optimizer_state(train_step: TrainStep, tensors: dict[str, Tensor]) -> None:
-    """The inverse of optimizer_state."""
+    """Puts tensors that optimizer_state named back into the optimiser."""
     parameters = dict(train_step.model.named_parameters())
     for full_name, tensor in tensors.items():
         name, _, key = full_name.rpartition(".")

@@ -55,7 +55,7 @@ class TrainStep:
         self.kept_bytes = 0
 
     def logits_of(self, inputs: Tensor) -> Tensor:
-        """The network's output (B, classes) for float32 inputs (B, 3, s, s)."""
+        """Computes the network's output (B, classes) for float32 inputs (B, 3, s, s)."""
         inputs = inputs.contiguous(memory_format=self.memory_format).to(self.dtype)
         with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
             return self.model(inputs).to(self.dtype)
@@ -86,7 +86,7 @@ class TrainStep:
         return bytes_of(tensor for state in self.optimizer.state.values() for tensor in state.values())
 
     def seconds(self, inputs: Tensor, labels: Tensor) -> float:
-        """How long a step takes."""
+        """Takes a step and returns how long it took."""
         began = time.perf_counter()
         self(inputs, labels)
         if inputs.is_cuda:
@@ -99,7 +99,7 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 
 
 def make_step(recipe: Recipe, num_classes: int, layout: Layout) -> TrainStep:
-    """The step of a recipe's network, or of the part of it that `layout` gives this process."""
+    """Builds the recipe's network, or the part of it that `layout` gives this process, and its step."""
     check_crop(recipe, num_classes)
     return TrainStep(columns.build(recipe, num_classes, layout), recipe, layout)
 

@@ -25,7 +25,7 @@ class LayerWatch:
         for name, layer in self.model.named_children():
             if name.startswith(("relu", "act")):
                 layer.register_forward_hook(self._look(name))
-        train_step.optimizer.register_step_pre_hook(self._write)  # gradients are there, weights as the images saw them
+        train_step.optimizer.register_step_pre_hook(self._write)
 
     def _look(self, name: str):
         def hook(_layer: nn.Module, _inputs: tuple[Tensor], maps: Tensor) -> None:
@@ -35,11 +35,11 @@ class LayerWatch:
         return hook
 
     def begin(self, step: int) -> None:
-        """Before a step, after so many."""
+        """Decides, before a step, whether to look at it; `step` is how many were taken before."""
         self.step, self.looking = step, step % self.every == 0
 
     def _write(self, *_) -> None:
-        """A line of layers.jsonl for each column, written by the first process."""
+        """Writes a line of layers.jsonl for each column; the optimiser calls it before its update."""
         if not self.looking:
             return
         own = self.row()
@@ -52,7 +52,7 @@ class LayerWatch:
                 file.writelines(json.dumps(row) + "\n" for row in rows if row["replica"] == 0)
 
     def row(self) -> dict:
-        """Norms of each layer's weights and of their gradients, and the share of its units that were silent."""
+        """Computes the norms of each layer's weights and gradients, and the share of its units that were silent."""
         layers = {
             name.removesuffix(".weight"): w for name, w in self.model.named_parameters() if name.endswith("weight")
         }

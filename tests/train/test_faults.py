@@ -96,5 +96,5 @@ def test_a_hanging_column_is_given_up_and_shown(tmp_path, start, small_recipe):
     began = time.monotonic()
     _, err = process.communicate(timeout=90)
     assert process.returncode != 0 and time.monotonic() - began < 60
-    assert "UserError: process" in err and "train_step" in err
+    assert "UserError: process" in err and "train_batch" in err
     assert not processes_of(process.pid)
