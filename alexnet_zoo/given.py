@@ -150,7 +150,7 @@ def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
     if (named / "prepared.json").exists():
         return open_prepared(named)
     say(f"{named}: photographs, prepared in {folder}")
-    return prepare(named, folder, recipe.image_size)
+    return prepare(named, folder, recipe.image_size, update=True)
 
 
 def open_data(data: Path) -> Prepared:
