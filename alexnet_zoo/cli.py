@@ -34,14 +34,13 @@ def main() -> None:
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
     debug = len(arguments) < len(sys.argv) - 1
     try:
-        sys.exit(app(arguments, standalone_mode=False))
+        code = app(arguments, standalone_mode=False)
+        if code == 130:  # typer's for a Ctrl-C that no command caught
+            print("\nalexzoo: stopped; the same command goes on, or begins again", file=sys.stderr)
     except Exception as error:
         if debug:
             raise
         code = fail(error)
-    except KeyboardInterrupt:
-        code = 130
-        print("\nalexzoo: stopped", file=sys.stderr)
     sys.exit(code)
 
 
@@ -51,6 +50,8 @@ def fail(error: Exception) -> int:
         message, code = str(error), error.exit_code
     elif hasattr(error, "format_message"):  # a usage error of typer's, whichever click it carries
         message, code = error.format_message(), error.exit_code
+    elif isinstance(error, OSError) and error.filename:
+        message, code = f"{error.filename}: {error.strerror}; mend that, or name another place", 1
     else:
         text = " ".join(str(error).split())
         message, code = f"{type(error).__name__}: {text} (unforeseen; --debug shows where)", 1

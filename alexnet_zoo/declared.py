@@ -80,6 +80,8 @@ def _with_bases(folder: str, path: Path, own: tuple[str, ...]) -> list[tuple[Pat
         found.insert(0, (path, {f: value for f, value in fields.items() if f not in own} if found else fields))
         if base is None:
             return found
+        if not isinstance(base, str):
+            raise UserError(f"{path}: base = {base!r}: must be the name of a file", exit_code=2)
         beside = path.parent / f"{base}.toml"
         path = beside if beside.exists() else declared(folder, base)
     raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)

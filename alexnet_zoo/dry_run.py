@@ -1,6 +1,5 @@
 """What `alexzoo reproduce --dry-run` says: the recipe, its steps, its cost here. Nothing is written or prepared."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
@@ -21,31 +20,19 @@ DIGITS = PublishedSet("digits", 10, {"train": 1_433, "test": 364})
 BACKWARD = 2  # a backward pass costs about two forward passes
 
 
-@dataclass(frozen=True)
-class Size:
-    """How large a set of images is, prepared or not."""
-
-    images: dict[str, int]  # of each split
-    classes: int
-    where: str
-
-    def of(self, split: str) -> int:
-        if split not in self.images:
-            raise UserError(f"{self.where}: has no split {split!r}; it has {', '.join(self.images)}")
-        return self.images[split]
-
-
 def dry_run(plan: Plan) -> str:
     """The resolved recipe, the processes, the images, the steps and hours, the memory and disk; a line each."""
     recipe = plan.recipe
     size = size_of(recipe, plan.data, plan.folder)
-    training, batch = size.of(recipe.train_split), recipe.batch_size
+    if lacking := {recipe.train_split, recipe.eval_split, recipe.test_split} - set(size.images):
+        raise UserError(f"{size.name}: has no split {', '.join(sorted(lacking))}; it has {', '.join(size.images)}")
+    training, batch = size.images[recipe.train_split], recipe.batch_size
     if training < batch:
         fewer = f"--set batch_size={training} or less"
-        raise UserError(f"{size.where}: {training} training images do not fill a batch of {batch}; {fewer}")
+        raise UserError(f"{size.name}: {training} training images do not fill a batch of {batch}; {fewer}")
     lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True))]
     lines.append(f"# {describe(recipe, plan.gpus, plan.columns)}")
-    lines.append(f"# {training:,} training images from {size.where}")
+    lines.append(f"# {training:,} training images from {size.name}")
     if plan.members:
         return "\n".join([*lines, f"# {len(plan.members)} members; --dry-run of one of their recipes says its cost"])
     replicas, apart = divide(plan.gpus, columns_of(recipe), plan.columns)
@@ -63,7 +50,7 @@ def dry_run(plan: Plan) -> str:
     return "\n".join(lines)
 
 
-def size_of(recipe: Recipe, data: Path | None, run: Path) -> Size:
+def size_of(recipe: Recipe, data: Path | None, run: Path) -> PublishedSet:
     """How many images a run will have: from its prepared data, by counting photographs, or as published."""
     place = place_of_data(recipe, data, run)
     prepared = next((folder for folder in place if folder and (folder / "prepared.json").exists()), None)
@@ -74,23 +61,24 @@ def size_of(recipe: Recipe, data: Path | None, run: Path) -> Size:
         known = PUBLISHED_SETS.get(recipe.data, DIGITS if recipe.data == "digits" else None)
         if known is None:
             raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
-        return Size(known.images, known.classes, known.name)
+        return known
     source = open_source(photographs)
     images = {split: len(listing.names) for split, listing in source.splits.items()}
     disk = sum(images.values()) * recipe.image_size**2 * 3 / 1e9
-    return Size(images, len(source.classes), f"{photographs}, to be prepared in {cache}, {disk:.2f} GB on disk")
+    where = f"{photographs}, to be prepared in {cache}, {disk:.2f} GB on disk"
+    return PublishedSet(where, len(source.classes), images)
 
 
-def size_of_prepared(prepared: Prepared) -> Size:
+def size_of_prepared(prepared: Prepared) -> PublishedSet:
     disk = sum(path.stat().st_size for path in prepared.folder.iterdir()) / 1e9
     images = {split: len(dataset) for split, dataset in prepared.splits.items()}
-    return Size(images, len(prepared.classes), f"{prepared.folder}, {disk:.2f} GB on disk")
+    return PublishedSet(f"{prepared.folder}, {disk:.2f} GB on disk", len(prepared.classes), images)
 
 
-def passes_without_steps(recipe: Recipe, size: Size) -> int:
+def passes_without_steps(recipe: Recipe, size: PublishedSet) -> int:
     """Images that are only looked at: validation in training, one view each; then every view of the test split."""
     validations = max(1, int(recipe.epochs // recipe.eval_every))
-    return validations * size.of(recipe.eval_split) + sum(recipe.views) * size.of(recipe.test_split)
+    return validations * size.images[recipe.eval_split] + sum(recipe.views) * size.images[recipe.test_split]
 
 
 def duration(seconds: float) -> str:

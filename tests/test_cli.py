@@ -106,6 +106,8 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
         (["reproduce", "--gpus", "3"], 2, ["--gpus 3", "2 columns"]),
         (["reproduce", "table2-one-cnn"], 2, ["ILSVRC-2012", "--data"]),
         (["reproduce", "table2-one-cnn", "--data", "nowhere"], 1, ["nowhere"]),
+        (["reproduce", "--gpus", "2", "--data", "/dev/null/no"], 1, ["/dev/null/no", "no such folder"]),
+        (["reproduce", "--out", "/dev/null/no"], 1, ["/dev/null/no", "Not a directory"]),
         (["reproduce", "--resume", "--out", "nowhere"], 1, ["nowhere", "no run to resume"]),
         (["export", "alexnet_krizhevsky", "--target", "int8"], 2, ["int8", "--data"]),
         (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "alexzoo models"]),
@@ -123,7 +125,7 @@ def test_wrong_arguments_end_in_one_line(folder, inside, arguments, code, says):
     assert [line.startswith("alexzoo: error: ") for line in err.splitlines()][-1:] == [True]
     for part in says:
         assert part in err.splitlines()[-1]
-    assert not (folder / "runs" / "table2-one-cnn" / "recipe.toml").exists()
+    assert not (folder / "runs" / "table2-one-cnn").exists() and not (folder / "nowhere").exists()
 
 
 def test_a_real_process_says_one_line_and_debug_shows_the_traceback(folder):

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from alexnet_zoo import declared as module
-from alexnet_zoo.declared import declared, list_declared
+from alexnet_zoo.declared import declared, list_declared, origins, read_declared
 from alexnet_zoo.errors import UserError
 
 
@@ -48,3 +48,16 @@ def test_in_a_wheel_the_files_lie_inside_the_package(tmp_path, monkeypatch):
 def test_no_such_file_at_all(tmp_path):
     with pytest.raises(UserError, match="missing.toml"):
         declared("export", Path(tmp_path / "missing.toml"))
+
+
+def test_each_field_comes_from_a_file(tmp_path):
+    (tmp_path / "below.toml").write_text('name = "b"\nlr = 1\nepochs = 2\n[model_args]\nlrn = false')
+    (tmp_path / "above.toml").write_text('base = "below"\nlr = 3\n[model_args]\npool_size = 2')
+    above = tmp_path / "above.toml"
+    assert read_declared("x", above) == {"lr": 3, "epochs": 2, "model_args": {"lrn": False, "pool_size": 2}}
+    expected = {"lr": "above.toml", "epochs": "below.toml", "model_args": "below.toml, above.toml"}
+    assert origins("x", above) == expected
+    for base, complaint in (("{ a = 1 }", "must be the name of a file"), ('"above"', "leads back to itself")):
+        above.write_text(f"base = {base}")
+        with pytest.raises(UserError, match=complaint):
+            read_declared("x", above)

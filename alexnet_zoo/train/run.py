@@ -131,14 +131,23 @@ def environment(seed: int, data_sha256: str, processes: int, columns: int | None
 
 @contextmanager
 def only_one(run: Path):
-    """Holds the run folder for this process; UserError where another one has it."""
+    """Holds the run folder for this process; UserError where another one has it.
+
+    A folder that is made for it goes again where nothing was written into it.
+    """
+    made = not run.exists()
     run.mkdir(parents=True, exist_ok=True)
-    with (run / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(f"{run}: another process is training here; wait for it, or name another --out") from error
-        yield
+    lock = run / ".lock"
+    try:
+        with lock.open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError as error:
+        raise UserError(f"{run}: another process is training here; wait for it, or name another --out") from error
+    finally:
+        if made and list(run.iterdir()) == [lock]:
+            lock.unlink()
+            run.rmdir()
 
 
 def append_metrics(run: Path, row: dict) -> None:
