@@ -51,5 +51,5 @@ class ColumnLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         own, kernels = x.unflatten(1, (self.columns, -1)), self.weight.unflatten(0, (self.columns, -1))
-        out = torch.einsum("nci,coi->nco", own, kernels).flatten(1)
-        return out + self.bias.to(out.dtype)
+        out = torch.bmm(own.transpose(0, 1), kernels.transpose(1, 2))  # (columns, N, units / columns)
+        return out.transpose(0, 1).flatten(1) + self.bias.to(out.dtype)

@@ -127,17 +127,9 @@ def _caffe_cfg(file: str) -> dict:
 
 default_cfgs = generate_default_cfgs(
     {
-        "alexnet_krizhevsky.untrained": _cfg(),
-        "alexnet_krizhevsky_1gpu.untrained": _cfg(),
-        "alexnet_krizhevsky_ungrouped.untrained": _cfg(),
-        "alexnet_krizhevsky_6conv.untrained": _cfg(),
-        "alexnet_krizhevsky_net145.untrained": _cfg(),
-        "alexnet_krizhevsky_net145half.untrained": _cfg(),
-        "alexnet_krizhevsky_net146.untrained": _cfg(),
+        **{f"alexnet_krizhevsky{end}.untrained": _cfg() for end in ("", "_1gpu", "_ungrouped", "_6conv")},
+        **{f"alexnet_krizhevsky_net{net}.untrained": _cfg() for net in ("145", "145half", "146", "147", "148", "150")},
         "alexnet_krizhevsky_net146_2011.untrained": _cfg(num_classes=21843),
-        "alexnet_krizhevsky_net147.untrained": _cfg(),
-        "alexnet_krizhevsky_net148.untrained": _cfg(),
-        "alexnet_krizhevsky_net150.untrained": _cfg(),
         "alexnet_bvlc.ilsvrc2012": _caffe_cfg("bvlc_alexnet"),
         "caffenet_bvlc.ilsvrc2012": _caffe_cfg("bvlc_reference_caffenet"),
         "alexnet_owt.tv_in1k": _cfg(

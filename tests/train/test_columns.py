@@ -79,7 +79,7 @@ def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["alexnet_krizhevsky", "alexnet_krizhevsky_6conv", "alexnet_krizhevsky_net145"])
+@pytest.mark.parametrize("model", [f"alexnet_krizhevsky{end}" for end in ("", "_6conv", "_net145", "_net150")])
 @pytest.mark.parametrize("precision, tolerance", [("float64", 1e-9), ("float32", 1e-4)])
 def test_ten_steps_of_any_layout_are_the_same(tmp_path, digits, small_recipe, model, precision, tolerance):
     """Losses, and weights and velocities (which are the gradients of all steps, added up), from checkpoints."""
