@@ -72,11 +72,10 @@ def elsewhere_table(paper: Paper, results: Results) -> Table:
 
 
 def _lines(paper: Paper, claim: Claim, results: Results) -> list[list[Cell]]:
-    if claim.kind == "error":
-        metrics: list[Metric] = [m for m in ("top1", "top5") if _states(paper, claim, m)]
-        quantities = [(f"{metric[:3]}-{metric[3:]} error, points", metric) for metric in metrics]
-    else:
-        quantities = [(QUANTITIES.get(claim.kind) or MEASURES[claim.kind][0], None)]
+    quantities = [(QUANTITIES.get(claim.kind) or MEASURES[claim.kind][0], None)]
+    if claim.kind == "error":  # a claim in words alone is measured on top-1
+        metrics: list[Metric] = [m for m in ("top1", "top5") if paper.published_effect(claim, m) is not None]
+        quantities = [(f"{metric[:3]}-{metric[3:]} error, points", metric) for metric in metrics or ["top1"]]
     lines = []
     for quantity, metric in quantities:
         published = _published(paper, claim, metric)
@@ -90,11 +89,6 @@ def _lines(paper: Paper, claim: Claim, results: Results) -> list[list[Cell]]:
                   else [None, None, Code(claim.command)]),
             ])  # fmt: skip
     return lines
-
-
-def _states(paper: Paper, claim: Claim, metric: Metric) -> bool:
-    """Whether the paper gives this error's effect; a claim in words alone is measured on top-1."""
-    return paper.published_effect(claim, metric) is not None or (metric == "top1" and not claim.rows)
 
 
 def _published(paper: Paper, claim: Claim, metric: Metric | None) -> Cell:
@@ -233,7 +227,7 @@ def _colour(run: RunRecord) -> Measured | None:
     return Measured(Figure(apart, 2, words=" / ".join(f"{index:.2f}" for index in found.columns)), found.verdict)
 
 
-QUANTITIES = {"test_gap": "top-5 error, points apart", "picture": "picture"}
+QUANTITIES = {"error": "error, points", "test_gap": "top-5 error, points apart", "picture": "picture"}
 MEASURES: dict[str, tuple[str, Callable[..., Measured | None]]] = {  # what it is called, and how a run is asked
     "epochs_to_25": ("epochs to 25%, ratio", _ratio(lambda run: run.epochs_to_train_error(25.0))),
     "epochs_to_best": ("epochs to the best error, ratio", _ratio(RunRecord.epochs_to_best)),

@@ -95,11 +95,6 @@ class Count(Strict):
     command: str  # shows the same count
 
 
-class PublishedNetwork(Strict):
-    section: str
-    exact: dict[str, int]
-
-
 class Best(Strict):
     """The challenge's best top-5 test error of one year, in percent; or the row of the paper that is it."""
 
@@ -128,7 +123,6 @@ class Paper(Strict):
     net: list[PublishedNet]
     claim: list[Claim]
     count: list[Count]
-    network: PublishedNetwork
     challenge: list[Best]
     human: Human
 

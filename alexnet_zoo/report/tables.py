@@ -4,6 +4,8 @@ A row of an ImageNet table fills only from a measurement whose data was verified
 demonstration's errors stay in the table of runs.
 """
 
+from collections.abc import Sequence
+
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.intervals import wilson
 from alexnet_zoo.report.measured import Result, Results
@@ -17,6 +19,11 @@ AS_RUN = (
 )
 INTERVALS = "In brackets: the 95% interval (Wilson) from the number of images."
 PRETRAINED = "*: pre-trained on the whole Fall 2011 ImageNet, then fine-tuned."
+TEST_SERVER = (
+    "The test labels are kept back: alexzoo evaluate --split test --submission FILE writes what the challenge's server "
+    "scores. The score goes into the network's line of results.csv: top5_test_err, and who gave it and when, "
+    "top5_test_source."
+)
 
 
 def error_figure(error: float, images: int) -> Figure:
@@ -41,47 +48,26 @@ def measurements(results: list[Result], measured_by: MeasuredBy) -> list[Result]
     return list(networks.values())
 
 
-def _published(row: PublishedRow, metric: str) -> Figure | None:
-    error = getattr(row.published, metric)
+def _line(row: PublishedRow, result: Result | None, tested: bool) -> list[Cell]:
+    cells: list[Cell] = [row.row]
+    for metric in ("top1", "top5"):
+        measured = error_figure(getattr(result, f"{metric}_err"), result.images) if result else None
+        cells += [_figure(getattr(row.published, metric)), measured]
+    if tested:  # the server tells the error alone, so it has no interval
+        cells += [_figure(row.published.top5_test), _figure(result.top5_test_err if result else None)]
+    unmeasured = Code(row.command) if row.command else "other authors' method"
+    return [*cells, result.how if result else unmeasured]
+
+
+def _figure(error: float | None) -> Figure | None:
     return None if error is None else Figure(error)
 
 
-def _error(result: Result | None, metric: str) -> Figure | None:
-    return error_figure(getattr(result, f"{metric}_err"), result.images) if result else None
-
-
-def _test_error(result: Result | None) -> Figure | None:
-    """What the test server gave; it tells the error alone, so there is no interval."""
-    return None if result is None or result.top5_test_err is None else Figure(result.top5_test_err, 1)
-
-
-def _how(row: PublishedRow, result: Result | None) -> Cell:
-    if result:
-        return result.how
-    return Code(row.command) if row.command else "other authors' method"
-
-
-def _fill(row: PublishedRow, results: list[Result], split: str = "") -> list[list[Cell]]:
-    """One line for each network measured; one with dashes where there is none."""
-    found = measurements(results, row.measured_by) if row.measured_by else []
-    return [
-        [
-            row.row,
-            _published(row, "top1"), _error(result, "top1"),
-            _published(row, "top5"), _error(result, "top5"),
-            *([_published(row, "top5_test"), _test_error(result)] if split else []),
-            _how(row, result),
-        ]
-        for result in found or [None]
-    ]  # fmt: skip
-
-
-def _columns(split: str = "") -> list[Column]:
-    name = f" ({split})" if split else ""
+def _columns(split: str) -> list[Column]:
     columns = [Column("model", "Model")]
-    for metric, title in (("top1", "Top-1"), ("top5", "Top-5")):
-        columns.append(Column(f"{metric}_published", f"{title}{name} published", numeric=True))
-        columns.append(Column(f"{metric}_measured", f"{title}{name} measured", numeric=True, interval=True))
+    for metric, title in (("top1", f"Top-1{split}"), ("top5", f"Top-5{split}")):
+        columns.append(Column(f"{metric}_published", f"{title} published", numeric=True))
+        columns.append(Column(f"{metric}_measured", f"{title} measured", numeric=True, interval=True))
     if split:
         columns.append(Column("top5_test_published", "Top-5 (test) published", numeric=True))
         columns.append(Column("top5_test_measured", "Top-5 (test) measured", numeric=True))
@@ -98,47 +84,31 @@ def _authors_notes(paper: Paper, rows: list[PublishedRow]) -> list[str]:
         if net.centre:
             text += f"; centre crop {net.centre.top1:.2f} / {net.centre.top5:.2f}"
         notes.append(text + ".")
-    return [*notes, AS_RUN]
+    return [*notes, AS_RUN] if notes else []
+
+
+def _paper_table(
+    paper: Paper, results: list[Result], name: str, title: str, split: str = "", notes: Sequence[str] = ()
+) -> Table:
+    """A line for each network measured in a row of the paper's table; one with dashes where there is none."""
+    rows = paper.rows({"table1": "Table 1", "table2": "Table 2"}.get(name, name))
+    found = [(row, measurements(results, row.measured_by) if row.measured_by else []) for row in rows]
+    lines = [_line(row, result, bool(split)) for row, measured in found for result in measured or [None]]
+    return Table(name, title, _columns(split), lines, [*notes, INTERVALS, *_authors_notes(paper, rows)])
 
 
 def table1(paper: Paper, results: list[Result]) -> Table:
-    """Table 1: ILSVRC-2010 test, error rates in percent."""
-    rows = paper.rows("Table 1")
-    return Table(
-        "table1",
-        "Table 1. ILSVRC-2010 test set, error rates in percent",
-        _columns(),
-        [line for row in rows for line in _fill(row, results)],
-        [INTERVALS, *_authors_notes(paper, rows)],
-    )
+    return _paper_table(paper, results, "table1", "Table 1. ILSVRC-2010 test set, error rates in percent")
 
 
 def table2(paper: Paper, results: list[Result]) -> Table:
-    """Table 2: ILSVRC-2012 validation and test, error rates in percent."""
-    rows = paper.rows("Table 2")
-    server = (
-        "The test labels are kept back: alexzoo evaluate --split test --submission FILE writes what the challenge's "
-        "server scores. The score goes into the network's line of results.csv: top5_test_err, and who gave it "
-        "and when, top5_test_source."
-    )
-    return Table(
-        "table2",
-        "Table 2. ILSVRC-2012 validation and test sets, error rates in percent",
-        _columns("val"),
-        [line for row in rows for line in _fill(row, results, "val")],
-        [PRETRAINED, INTERVALS, server, *_authors_notes(paper, rows)],
-    )
+    title = "Table 2. ILSVRC-2012 validation and test sets, error rates in percent"
+    return _paper_table(paper, results, "table2", title, " (val)", [PRETRAINED, TEST_SERVER])
 
 
 def text_table(paper: Paper, results: list[Result]) -> Table:
     """The error rates that stand in the paper's text: Fall 2009 and CIFAR-10."""
-    return Table(
-        "text",
-        "Error rates in the paper's text, in percent",
-        _columns(),
-        [line for row in paper.rows("text") for line in _fill(row, results)],
-        [INTERVALS],
-    )
+    return _paper_table(paper, results, "text", "Error rates in the paper's text, in percent")
 
 
 def runs_table(results: Results) -> Table:
