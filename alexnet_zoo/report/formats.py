@@ -1,11 +1,9 @@
-"""One table model, written as Markdown, CSV, LaTeX (booktabs) and HTML."""
+"""One table model, written as Markdown, CSV and LaTeX (booktabs); as HTML by reports/templates/table.html.j2."""
 
 import csv
 import io
 import re
 from dataclasses import dataclass, field
-
-from markupsafe import Markup, escape
 
 DASH = "–"  # not measured
 MINUS = "−"
@@ -172,38 +170,3 @@ def to_latex(table: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _html_code(code: Code) -> Markup:
-    """A command that wraps between its words only, not after the hyphens of an option."""
-    return Markup("<code>{}</code>").format(Markup(" ").join(Markup("<span>{}</span>").format(w) for w in code.split()))
-
-
-def _html_cell(column: Column, cell: Cell, header: bool) -> Markup:
-    attributes = Markup(' class="number"') if column.numeric else Markup("")
-    if isinstance(cell, Figure):
-        attributes += Markup(' data-sort="{}"').format(cell.value)
-        text = escape(str(cell))
-    elif cell is None:
-        text = Markup('<span class="hidden">not measured</span><span aria-hidden="true">{}</span>').format(DASH)
-    else:
-        text = _html_code(cell) if isinstance(cell, Code) else escape(cell)
-    tag = "th" if header else "td"
-    scope = Markup(' scope="row"') if header else Markup("")
-    return Markup("<{0}{1}{2}>{3}</{0}>").format(tag, scope, attributes, text)
-
-
-def to_html(table: Table) -> Markup:
-    """A <table> with caption, column and row headers; its notes are left to the page."""
-    heads = [
-        Markup('<th scope="col"{}>{}</th>').format(Markup(' class="number"') if c.numeric else "", c.title)
-        for c in table.columns
-    ]
-    first = table.columns[0]
-    rows = []
-    for row in table.rows:
-        cells = [_html_cell(column, cell, column is first) for column, cell in zip(table.columns, row, strict=True)]
-        rows.append(Markup("<tr>{}</tr>\n").format(Markup("").join(cells)))
-    return Markup(
-        '<table>\n<caption class="hidden">{}</caption>\n<thead><tr>{}</tr></thead>\n<tbody>\n{}</tbody>\n</table>'
-    ).format(table.title, Markup("").join(heads), Markup("").join(rows))

@@ -3,14 +3,13 @@
 import base64
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 import alexnet_zoo
 from alexnet_zoo.declared import folder_of
-from alexnet_zoo.report.formats import Table, to_html, to_markdown
+from alexnet_zoo.report.formats import Code, Figure, Table, to_markdown
 from alexnet_zoo.report.measured import Results, RunRecord
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture
@@ -18,26 +17,19 @@ from alexnet_zoo.report.recipes import PAPERS_OWN, changed, command, differences
 from alexnet_zoo.report.tables import runs_table
 
 
-@dataclass(frozen=True)
-class Shown:
-    """A run as the page and the card show it."""
+def shown(run: RunRecord) -> dict:
+    """A run as the page and the card show it.
 
-    name: str
-    recipe_name: str
-    overridden: str  # against the recipe of that name
-    from_paper: dict[str, tuple]  # field: (the paper's, this run's)
-    command: str
-    environment: dict
-
-
-def shown(run: RunRecord) -> Shown:
+    `overridden` is against the recipe of that name; `from_paper` gives for a field the paper's value and this run's.
+    """
     flat = {}
     for name, value in run.environment.items():  # versions are a table of their own: one line each
         flat |= value if isinstance(value, dict) else {name: value}
     dataset = next((result.dataset for result in run.results), "")
     again = command(run.recipe, run.environment, dataset) if run.recipe else ""
     overridden, from_paper = changed(run.recipe), differences(run.recipe, PAPERS_OWN)
-    return Shown(run.name, run.recipe_name, overridden, from_paper, again, flat)
+    said = dict(overridden=overridden, from_paper=from_paper, command=again, environment=flat)
+    return dict(name=run.name, recipe_name=run.recipe_name, **said)
 
 
 @cache
@@ -49,11 +41,11 @@ def _environment(autoescape: bool) -> Environment:
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
     )  # fmt: skip
     made.filters |= {
-        "table_html": to_html,
         "data_uri": data_uri,
         "pformat": repr,
         "cell": lambda value: "–" if value is None else str(value).replace("|", "\\|"),
     }
+    made.tests |= {"figure": lambda cell: isinstance(cell, Figure), "code": lambda cell: isinstance(cell, Code)}
     return made
 
 

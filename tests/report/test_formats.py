@@ -6,8 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from alexnet_zoo.report.formats import Code, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
+from alexnet_zoo.report.formats import Code, Column, Figure, Table, to_csv, to_latex, to_markdown
 from alexnet_zoo.report.measured import Results
+from alexnet_zoo.report.page import html_page
 from alexnet_zoo.report.report import make_tables
 
 TABLE = Table(
@@ -59,7 +60,7 @@ class Cells(HTMLParser):
 
 def test_html_is_escaped_and_has_headers():
     cells = Cells()
-    cells.feed(str(to_html(TABLE)))
+    cells.feed(html_page([TABLE], [], Results([], [], [])))
     tags = [tag for tag, _ in cells.tags]
     assert tags.count("td") == 6 and tags.count("th") == 3 + 3 and tags.count("caption") == 1
     assert "b" not in tags and "[x] <b>_y_</b> | z" in cells.text
