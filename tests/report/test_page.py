@@ -167,7 +167,7 @@ def test_two_hundred_runs(tmp_path, made):
 
 def test_figure_card_and_results_agree_and_the_cards_code_runs(tmp_path, made, monkeypatch):
     """The card and Figure 2 of a network for ten digits spoke of 1,000 classes."""
-    recipe = load_recipe("digits", ["model_args.width_mult=0.1"])
+    recipe = load_recipe("digits", ["model_args.width_mult=0.125"])
     model = timm.create_model(recipe.model, num_classes=10, **recipe.model_args)
     count = sum(parameter.numel() for parameter in model.parameters())
     run = made.write_run(tmp_path / "ten", made.DIGITS | dict(param_count=round(count / 1e6, 2)))

@@ -17,7 +17,7 @@ def untrained(tmp_path_factory):
     torch.manual_seed(0)
     run = tmp_path_factory.mktemp("run")
     prepared = prepare_digits(run / "data", image_size=80)
-    args = ["image_size=80", "crop_size=72", "model_args.img_size=72", "model_args.width_mult=0.05"]
+    args = ["image_size=80", "crop_size=72", "model_args.img_size=72", "model_args.width_mult=0.0625"]
     recipe = load_recipe("digits", args)
     model = timm.create_model(recipe.model, num_classes=10, **recipe.model_args)
     save_file(model.state_dict(), run / "model.safetensors")
