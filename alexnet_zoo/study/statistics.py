@@ -1,0 +1,134 @@
+"""What a comparison of two arms can say: intervals, tests, their correction, equivalence, power.
+
+Rates are parts of 1 here. What each function assumes stands in its docstring; tests/study simulates whole studies.
+"""
+
+from dataclasses import dataclass
+from math import comb
+
+import numpy as np
+from scipy import stats
+
+RESAMPLES = 200_000  # permutations up to here are enumerated, beyond they are drawn, from a fixed seed
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean difference with its standard error and degrees of freedom; arrays where several studies were given."""
+
+    effect: np.ndarray | float
+    se: np.ndarray | float
+    df: np.ndarray | float
+
+    def interval(self, level: float = 0.05) -> tuple:
+        """The (1 - level) interval of Student's t."""
+        half = stats.t.ppf(1 - level / 2, self.df) * self.se
+        return self.effect - half, self.effect + half
+
+
+def crossed(first: np.ndarray, second: np.ndarray | None = None) -> Estimate:
+    """The mean of `first`, less that of `second`, over networks and images that were both sampled.
+
+    Args: first, second: (..., networks, images); whether a network errs on an image, or, for networks that are
+    compared with themselves, the difference of two such indicators. Both hold the same images.
+
+    Networks and images are crossed random effects. The variance of the mean over images, plus that over networks, counts
+    what is left over (network by image) twice; so it is taken off once. A negative component counts as zero. Degrees of
+    freedom: Satterthwaite. This is the multi-reader multi-case variance of Gallas, "One-shot estimate of MRMC variance"
+    (Academic Radiology 2006), with networks for readers; see also Owen, "The pigeonhole bootstrap" (2007), and
+    Brennan, "Generalizability Theory" (2001).
+    """
+    arms = [first] if second is None else [first, second]
+    means = [arm.mean(axis=-2) for arm in arms]  # of each image over the networks
+    by_image = means[0] if second is None else means[0] - means[1]
+    images = by_image.shape[-1]
+    parts, freedoms = [by_image.var(axis=-1, ddof=1) / images], [images - 1]
+    left_over = 0.0
+    for arm, mean in zip(arms, means):
+        networks = arm.shape[-2]
+        parts.append(arm.mean(axis=-1).var(axis=-1, ddof=1) / networks)
+        freedoms.append(networks - 1)
+        rest = arm - mean[..., None, :] - arm.mean(axis=-1, keepdims=True) + mean.mean(axis=-1)[..., None, None]
+        left_over += (rest**2).sum(axis=(-1, -2)) / ((images - 1) * (networks - 1)) / (images * networks)
+    variance = parts[0] + np.maximum(sum(parts[1:]) - left_over, 0)
+    tiny = np.finfo(float).tiny
+    df = variance**2 / np.maximum(sum(part**2 / freedom for part, freedom in zip(parts, freedoms)), tiny)
+    return Estimate(by_image.mean(axis=-1), np.sqrt(variance), np.maximum(df, min(freedoms[1:])))
+
+
+def one_pair(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """The difference of two networks' errors on the same images, (images,) each; images alone are sampled.
+
+    The paired interval of two proportions (Agresti and Min 2005): Wald's after half an image was added to each cell
+    of the 2x2 table.
+    """
+    images = len(first) + 2
+    only_first, only_second = ((first > second).sum() + 0.5) / images, ((second > first).sum() + 0.5) / images
+    variance = (only_first + only_second - (only_first - only_second) ** 2) / images
+    return Estimate(only_first - only_second, np.sqrt(variance), np.inf)
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> Estimate:
+    """The difference of the means of two independent samples (..., runs) of unequal spread (Welch 1947)."""
+    parts = [arm.var(axis=-1, ddof=1) / arm.shape[-1] for arm in (first, second)]
+    variance = parts[0] + parts[1]
+    tiny = np.finfo(float).tiny
+    below = sum(part**2 / (arm.shape[-1] - 1) for part, arm in zip(parts, (first, second)))
+    df = np.maximum(variance**2 / np.maximum(below, tiny), min(first.shape[-1], second.shape[-1]) - 1)
+    return Estimate(first.mean(axis=-1) - second.mean(axis=-1), np.sqrt(variance), df)
+
+
+def newcombe(first: np.ndarray, second: np.ndarray, level: float = 0.05) -> tuple[float, float]:
+    """Interval of the difference of two independent rates of success, (runs,) each (Newcombe 1998, method 10)."""
+    p, q = float(np.mean(first)), float(np.mean(second))
+    (low_p, high_p), (low_q, high_q) = (wilson(int(arm.sum()), len(arm), level) for arm in (first, second))
+    return p - q - np.hypot(p - low_p, high_q - q), p - q + np.hypot(high_p - p, q - low_q)
+
+
+def wilson(successes: int, trials: int, level: float = 0.05) -> tuple[float, float]:
+    """Wilson's score interval of a rate (1927)."""
+    interval = stats.binomtest(successes, trials).proportion_ci(1 - level, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def permutation_p(first: np.ndarray, second: np.ndarray, paired: bool = False) -> float:
+    """Two-sided p of no difference, without normality (Fisher 1935, Pitman 1937).
+
+    Independent arms: the runs' labels are exchanged, in all ways. Pairs: the sign of each pair's difference is flipped.
+    Images are held fixed, so that it speaks of the seeds alone; the interval holds both.
+    """
+
+    def difference(a: np.ndarray, b: np.ndarray, axis: int) -> np.ndarray:
+        return a.mean(axis=axis) - b.mean(axis=axis)
+
+    kind = "samples" if paired else "independent"
+    options = dict(permutation_type=kind, vectorized=True, n_resamples=RESAMPLES, batch=20_000, rng=0)
+    return float(stats.permutation_test((first, second), difference, **options).pvalue)
+
+
+def least_p(first: int, second: int, paired: bool = False) -> float:
+    """The smallest p that `permutation_p` can give with so many runs. Of fewer than six pairs it is over 5%."""
+    ways = 2**first if paired else comb(first + second, first)
+    return min(1.0, 2 / min(ways, RESAMPLES))
+
+
+def holm(p: list[float]) -> list[float]:
+    """Adjusted p values that keep the chance of any false finding among all at the level (Holm 1979)."""
+    order = np.argsort(p, kind="stable")
+    factors = np.arange(len(p), 0, -1)
+    adjusted = np.minimum(1, np.maximum.accumulate(np.asarray(p, dtype=float)[order] * factors))
+    return [float(value) for value in adjusted[np.argsort(order, kind="stable")]]
+
+
+def equivalence_p(estimate: Estimate, smallest: float) -> float:
+    """p of "the true effect is `smallest` or more, in either direction" (two one-sided tests, Schuirmann 1987)."""
+    if not estimate.se > 0:  # no spread at all says nothing of the spread there is
+        return 1.0
+    return float(stats.t.sf((smallest - abs(estimate.effect)) / estimate.se, estimate.df))
+
+
+def power(effect: float, se: float, df: float, level: float) -> float:
+    """The chance that a two-sided t test at `level` finds a true effect (the noncentral t distribution)."""
+    critical = stats.t.ppf(1 - level / 2, df)
+    shifted = stats.nct(df, effect / se)
+    return float(shifted.sf(critical) + shifted.cdf(-critical))
