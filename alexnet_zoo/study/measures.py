@@ -84,14 +84,16 @@ def _read_ranks(file: Path) -> dict[str, dict[str, int]]:
 def write_ranks(file: Path, runs: list[Path], views: int) -> None:
     """A line an image, a column a run: small enough to publish where the predictions are not."""
     ranks = {run.name: ranks_of(run, views) for run in runs}
-    names = list(next(iter(ranks.values())))
-    lines = [",".join(["name", *ranks])]
-    lines += [",".join([json.dumps(name) if "," in name else name, *(str(r[name]) for r in ranks.values())]) for name in names]
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    with file.open("w", newline="", encoding="utf-8") as opened:
+        writer = csv.writer(opened, lineterminator="\n")
+        writer.writerow(["name", *ranks])
+        writer.writerows([name, *(each[name] for each in ranks.values())] for name in next(iter(ranks.values())))
 
 
 def wrong(runs: list[Path], views: int) -> np.ndarray:
     """(runs, images): 1 where a run's first guess is wrong; UserError where they did not see the same images."""
+    if not runs:
+        return np.empty((0, 0))
     ranks = [ranks_of(run, views) for run in runs]
     for run, each in zip(runs, ranks):
         if each.keys() != ranks[0].keys():

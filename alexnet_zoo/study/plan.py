@@ -12,6 +12,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 FOLDER = "reproduce/studies"
+OWN = ("name", "arms", "compare")  # what a plan does not take from its base
 KINDS = {  # the kind of a claim in paper.toml, for each measure; the rest measure what the paper does not claim
     "test_error": "error",
     "train_error": "train_error",
@@ -40,7 +41,7 @@ class Comparison(Strict):
 
     arms: tuple[str, str]
     claim: str = ""  # the id in reports/paper.toml; none: beyond the paper
-    says: str = ""  # the question, where there is no claim
+    says: str = ""  # the question in words, where there is no claim or several comparisons speak to it
     measure: Measure = "test_error"
     views: tuple[Literal[1, 10], Literal[1, 10]] = (10, 10)  # test_error: crops of a test image, for each arm
     average: tuple[int, int] = (1, 1)  # test_error: networks whose softmax outputs are averaged, for each arm
@@ -52,17 +53,16 @@ class Comparison(Strict):
 
     @property
     def name(self) -> str:
-        return self.claim or self.says
+        return self.says or self.claim
 
     @model_validator(mode="after")
     def asks_something(self) -> "Comparison":
         if not self.name:
             raise ValueError("needs claim, or says where the paper claims nothing")
-        if self.same_networks and self.views == (1, 1) or self.same_networks and self.views == (10, 10):
-            if self.average[0] == self.average[1]:
-                raise ValueError("compares an arm with itself: needs two arms, views or averages")
-        if self.average != (1, 1) and not (self.same_networks and self.average[0] > 1 and self.average[1] == 1):
-            raise ValueError("average compares several networks with each of them: arms the same, average [N, 1]")
+        if self.same_networks and self.views[0] == self.views[1] and self.average == (1, 1):
+            raise ValueError("compares an arm with itself: needs two arms, views or averages")
+        if self.average != (1, 1) and not (self.same_networks and self.average[0] > self.average[1] == 1):
+            raise ValueError("average compares several networks with each of them: one arm twice, average [N, 1]")
         if self.measure in RATIOS and self.smallest <= 1:
             raise ValueError("smallest is a ratio here: over 1")
         return self
@@ -114,11 +114,12 @@ class Plan(Strict):
 
     def changes(self, arm: str, seed: int) -> list[str]:
         """What --set gets for a run: FIELD=VALUE."""
-        fields = dict(self.set)
-        for field, value in self.arms[arm].set.items():
-            fields[field] = {**fields.get(field, {}), **value} if isinstance(value, dict) else value
+        return self.set_lines(self.set) + self.set_lines(self.arms[arm].set) + [f"seed={seed}"]
+
+    @staticmethod
+    def set_lines(fields: dict[str, Any]) -> list[str]:
         lines = []
-        for field, value in (fields | {"seed": seed}).items():
+        for field, value in fields.items():
             table = value.items() if isinstance(value, dict) else [("", value)]
             lines += [f"{field}{'.' * bool(key)}{key}={toml(inner)}" for key, inner in table]
         return lines
@@ -133,7 +134,7 @@ def load_plan(name: str | Path) -> Plan:
     Raises UserError (exit code 2) with the file, the field and what is allowed.
     """
     path = declared(FOLDER, name)
-    plan = validated(Plan, path, {"name": path.stem, **read_declared(FOLDER, path)})
+    plan = validated(Plan, path, {"name": path.stem, **read_declared(FOLDER, path, OWN)})
     for arm in plan.arms:
         try:
             plan.resolved(arm, 0)

@@ -32,11 +32,11 @@ def crossed(first: np.ndarray, second: np.ndarray | None = None) -> Estimate:
     Args: first, second: (..., networks, images); whether a network errs on an image, or, for networks that are
     compared with themselves, the difference of two such indicators. Both hold the same images.
 
-    Networks and images are crossed random effects. The variance of the mean over images, plus that over networks, counts
-    what is left over (network by image) twice; so it is taken off once. A negative component counts as zero. Degrees of
-    freedom: Satterthwaite. This is the multi-reader multi-case variance of Gallas, "One-shot estimate of MRMC variance"
-    (Academic Radiology 2006), with networks for readers; see also Owen, "The pigeonhole bootstrap" (2007), and
-    Brennan, "Generalizability Theory" (2001).
+    Networks and images are crossed random effects. The variance over images and the variance over networks both count
+    what is left over (network by image); so it is taken off once. A negative component counts as zero, which makes the
+    interval somewhat wide where seeds differ by nothing else. Degrees of freedom: Satterthwaite. This is the variance
+    of studies of several readers and cases (Gallas, "One-shot estimate of MRMC variance", Academic Radiology 2006),
+    with networks for readers; see also Owen, "The pigeonhole bootstrap" (2007).
     """
     arms = [first] if second is None else [first, second]
     means = [arm.mean(axis=-2) for arm in arms]  # of each image over the networks

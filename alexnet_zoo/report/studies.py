@@ -1,0 +1,164 @@
+"""A study as tables and figures: what each comparison found, the forest plot, learning curves with their spread."""
+
+import math
+import statistics
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, save, styled
+from alexnet_zoo.report.formats import Cell, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
+from alexnet_zoo.study.measures import read_curve, write_ranks
+from alexnet_zoo.study.plan import RATIOS, Plan, find_claim
+from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.summary import RULES, Found, arm_figures, finished_runs, summarise
+
+QUANTITIES = {
+    "test_error": "test error, points",
+    "train_error": "training error, points",
+    "epochs_to_25": "epochs to 25% training error, ratio",
+    "epochs_to_best": "epochs to the best error, ratio",
+    "time": "time an image, ratio",
+    "left_guessing": "runs that leave guessing, points",
+}
+
+
+def write_study(plan: Plan, out: Path) -> list[Path]:
+    """Writes tables in four formats, figures and the ranks of all predictions into the study's folder.
+
+    Returns the files, the Markdown page first.
+    """
+    found = summarise(plan, out)
+    tables = [comparisons_table(plan, found), arms_table(plan, out)]
+    files = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
+    for table in tables:
+        files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
+        files[f"{table.name}.html"] = str(to_html(table)) + "\n"
+    for name, text in files.items():
+        (out / name).write_text(text, encoding="utf-8")
+    written = [out / name for name in files]
+    for name, figure in (("forest", forest(found)), ("curves", curves(plan, out))):
+        written += save(figure, out / f"{plan.name}-{name}") if figure else []
+    return written + ranks(plan, out)
+
+
+def ranks(plan: Plan, out: Path) -> list[Path]:
+    """ranks-VIEWS.csv of all runs that have their predictions."""
+    folders = [job.folder for job in Jobs(plan, out).all if job.finished]
+    written = []
+    for views in (10, 1):
+        having = [folder for folder in folders if (folder / f"predictions-{views}.csv").exists()]
+        if having:
+            written.append(out / f"ranks-{views}.csv")
+            write_ranks(written[-1], having, views)
+    return written
+
+
+def comparisons_table(plan: Plan, found: list[Found]) -> Table:
+    columns = [
+        Column("claim", "Claim", width=0.24),
+        Column("section", "Section"),
+        Column("quantity", "Quantity", width=0.14),
+        Column("arms", "First, second", width=0.14),
+        Column("runs", "Runs"),
+        Column("effect", "Effect", numeric=True, interval=True),
+        Column("published", "Published, at its scale", numeric=True),
+        Column("p", "p (Holm)", numeric=True),
+        Column("equivalence_p", "p of a larger effect (Holm)", numeric=True),
+        Column("verdict", "Verdict"),
+    ]
+    notes = [
+        f"On {plan.data}. Intervals: {100 * (1 - plan.level):g}%, over seeds and test images. p: permutations of the "
+        "runs, or sign flips where the same networks are compared.",
+        RULES,
+    ]
+    return Table(plan.name, f"Study {plan.name}", columns, [_line(each) for each in found], notes)
+
+
+def _line(found: Found) -> list[Cell]:
+    comparison = found.comparison
+    claim = find_claim(comparison.claim) if comparison.claim else {}
+    measured, signed = not math.isnan(found.effect), comparison.measure not in RATIOS
+    least = f", {found.least_p:.2g} at least" if found.least_p > 0.05 else ""
+    return [
+        comparison.says or claim["claim"],
+        claim.get("section"),
+        QUANTITIES[comparison.measure],
+        ", ".join(_side(comparison, side) for side in (0, 1)),
+        f"{len(found.first)}, {len(found.second)}",
+        Figure(found.effect, 2, found.low, found.high, signed=signed) if measured else None,
+        None if found.published is None else Figure(found.published, 1, signed=signed),
+        None if math.isnan(found.p) else f"{found.p_holm:.3f}{least}",
+        None if math.isnan(found.p) else f"{found.equivalence_p_holm:.3f}",
+        found.verdict,
+    ]
+
+
+def _side(comparison, side: int) -> str:
+    """An arm, and what else its side of the comparison is."""
+    average, views = comparison.average[side], comparison.views
+    text = f"{average} of {comparison.arms[side]}" if average > 1 else comparison.arms[side]
+    return f"{text} ({'ten crops' if views[side] == 10 else 'centre crop'})" if views[0] != views[1] else text
+
+
+def arms_table(plan: Plan, out: Path) -> Table:
+    columns = [Column("arm", "Arm"), Column("measure", "Measure"), Column("runs", "Runs", numeric=True),
+               Column("mean", "Mean", numeric=True), Column("sd", "Spread (sd)", numeric=True),
+               Column("lowest", "Lowest", numeric=True), Column("highest", "Highest", numeric=True)]  # fmt: skip
+    rows: list[list[Cell]] = []
+    for arm, what, values in arm_figures(plan, out):
+        known = [value for value in values if not math.isnan(value)]
+        if known:
+            spread = Figure(statistics.stdev(known), 2) if len(known) > 1 else None
+            figures = [Figure(value, 2) for value in (statistics.mean(known), min(known), max(known))]
+            rows.append(
+                [arm, what.replace("_", " "), f"{len(known)} of {len(values)}", figures[0], spread, *figures[1:]]
+            )
+    return Table(f"{plan.name}-arms", f"Study {plan.name}: its arms", columns, rows)
+
+
+@styled
+def forest(found: list[Found]):
+    """Effects in points with their intervals, the published one as a diamond; ratios are left to the table."""
+    shown = [f for f in found if not math.isnan(f.effect) and f.comparison.measure not in RATIOS]
+    if not shown:
+        return None
+    figure = new_figure(0.7 + 0.3 * len(shown), 2 * COLUMN_WIDTH)
+    axes = figure.add_subplot()
+    for row, each in enumerate(shown):
+        axes.plot([each.low, each.high], [row, row], color=BLACK)
+        axes.plot([each.effect], [row], "o", color=BLACK, ms=4, label="measured" if row == 0 else None)
+        axes.plot(
+            [-each.comparison.smallest, each.comparison.smallest], [row, row], color=GREY, lw=6, alpha=0.25, zorder=0
+        )
+        if each.published is not None:
+            axes.plot([each.published], [row], "D", mfc="white", mec=SERIES[1], ms=5, label="published")
+    axes.axvline(0, color=GREY, lw=0.7)
+    labels = [f"{each.comparison.name}: {each.verdict}" for each in shown]
+    axes.set_yticks(range(len(shown)), labels)
+    axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="effect, points; grey: under the smallest of interest")
+    handles = dict(zip(*reversed(axes.get_legend_handles_labels())))
+    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
+    return figure
+
+
+@styled
+def curves(plan: Plan, out: Path):
+    """Training error by epoch: each arm's mean over its seeds, and its lowest and highest as a band."""
+    jobs = Jobs(plan, out)
+    figure = new_figure(3.2, 2 * COLUMN_WIDTH)
+    axes = figure.add_subplot()
+    for number, arm in enumerate(plan.arms):
+        errors = [100 - np.array(read_curve(run)["train_top1"]) for run in finished_runs(jobs, arm)]
+        if not errors:
+            continue
+        length = min(map(len, errors))
+        stacked, epochs = np.array([each[:length] for each in errors]), np.arange(1, length + 1)
+        look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number // len(SERIES) % 4])
+        axes.plot(epochs, stacked.mean(axis=0), label=f"{arm} ({len(errors)})", **look)
+        axes.fill_between(epochs, stacked.min(axis=0), stacked.max(axis=0), color=look["color"], alpha=0.2, lw=0)
+    axes.set(xlabel="epoch", ylabel="training error, %", ylim=(0, None))
+    if not axes.lines:
+        return None
+    figure.legend(loc="outside right upper", frameon=False)
+    return figure

@@ -1,0 +1,69 @@
+"""What `alexzoo study` does, and what it says beforehand."""
+
+import math
+from pathlib import Path
+
+from alexnet_zoo.declared import list_declared
+from alexnet_zoo.study import runner, statistics
+from alexnet_zoo.study.plan import FOLDER, Comparison, Plan, load_plan
+from alexnet_zoo.study.summary import RULES
+
+
+def run(name: str | None, data: Path | None, out: Path | None, jobs: int, list_: bool, dry_run: bool) -> None:
+    """Runs the study NAME in `out`, or only lists its commands, or says what it will do; no name: lists the plans."""
+    if name is None:
+        for path in list_declared(FOLDER):
+            print(f"{path.stem:16} {path.read_text().splitlines()[0].lstrip('# ')}")
+        return
+    plan = load_plan(name)
+    out = out or runner.STUDIES / plan.name
+    if list_:
+        print(*runner.Jobs(plan, out, data).lines(), sep="\n")
+    elif dry_run:
+        print(describe(plan, runner.Jobs(plan, out, data), jobs))
+    else:
+        runner.run(plan, out, data, jobs)
+
+
+def describe(plan: Plan, jobs: runner.Jobs, at_a_time: int) -> str:
+    """The arms, what is left to train and for how long, the comparisons with their power, the rules of the verdicts."""
+    common = plan.set_lines(plan.set)
+    lines = [f"{plan.name}, on {plan.data}: {plan.recipe} {' '.join(common)}"]
+    for arm, own in plan.arms.items():
+        done = [job.finished for (name, _), job in jobs.runs.items() if name == arm]
+        changes = " ".join(plan.set_lines(own.set)) or "as above"
+        lines.append(f"  {arm:24} {len(done)} seeds, {sum(done)} finished: {changes}")
+    left = sum(not job.finished for job in jobs.runs.values())
+    lines.append(f"{left} of {len(jobs.runs)} runs are left")
+    if plan.pilot:
+        each = f"{plan.pilot.minutes:g} minutes each, {at_a_time} at a time"
+        lines[-1] += f": {left * plan.pilot.minutes / 60 / at_a_time:.1f} hours ({each})"
+        lines.append(f"power, alone and after Holm's correction, from the pilot: {plan.pilot.source}")
+    lines += [f"  {comparison.name}, {comparison.measure}: {expected(plan, comparison)}" for comparison in plan.compare]
+    return "\n".join([*lines, RULES])
+
+
+def expected(plan: Plan, comparison: Comparison) -> str:
+    """What a comparison can find, in words."""
+    groups = [max(1, plan.seeds_of(arm) // comparison.average[0]) for arm in comparison.arms]
+    least = statistics.least_p(*groups, paired=comparison.same_networks)
+    hardest = plan.level / len(plan.compare)
+    text = f"smallest p {least:.2g}"
+    if least > hardest:
+        text += f", over the {hardest:.2g} that Holm asks of the first" if least <= plan.level else ", never under 5%"
+    if plan.pilot is None or comparison.measure != "test_error" or comparison.same_networks:
+        return text
+    alone, corrected = (100 * power_of(plan, comparison, level) for level in (plan.level, hardest))
+    return f"{text}; {comparison.smallest:g} points are found with {alone:.0f}%, {corrected:.0f}%"
+
+
+def power_of(plan: Plan, comparison: Comparison, level: float) -> float:
+    """The chance that the smallest effect of interest on the test error is found, as the pilot has it.
+
+    What makes an image hard for both arms cancels; what they differ in, `apart`, is sampled with the images.
+    """
+    runs = [plan.seeds_of(arm) for arm in comparison.arms]
+    seeds = [plan.pilot.sd**2 / n for n in runs]
+    variance = sum(seeds) + 100 * plan.pilot.apart / plan.pilot.images
+    df = variance**2 / sum(part**2 / (n - 1) for part, n in zip(seeds, runs))
+    return statistics.power(comparison.smallest, math.sqrt(variance), df, level)

@@ -1,0 +1,189 @@
+"""What a study found: each arm's figures, and for each comparison the effect, its interval and a verdict."""
+
+import math
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.study import statistics
+from alexnet_zoo.study.measures import results_of, value_of, wrong
+from alexnet_zoo.study.plan import RATIOS, Comparison, Plan, find_claim
+from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.statistics import Estimate
+
+RULES = (
+    "Verdicts, in this order. excluded: an effect of the smallest size of interest is ruled out (equivalence test). "
+    "reproduced, contradicted: the permutation test finds a difference, the interval excludes zero, and the sign is "
+    "the paper's, or the other. found: likewise, where the paper states none. not resolved: neither. Both tests are "
+    "corrected for the number of comparisons (Holm)."
+)
+
+
+@dataclass(frozen=True)
+class Found:
+    """One comparison. Effect and interval in points, or as ratios."""
+
+    comparison: Comparison
+    first: list[float]  # a value a run, or a group of averaged ones: percent, epochs, seconds an image
+    second: list[float]
+    effect: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+    p: float = math.nan  # permutation test
+    least_p: float = 1.0  # the smallest that so many runs can give
+    equivalence_p: float = 1.0
+    p_holm: float = math.nan
+    equivalence_p_holm: float = math.nan
+    verdict: str = "not measured"
+
+    @property
+    def published(self) -> float | None:
+        """The effect that the paper states, at its own scale; None where it gives words."""
+        return find_claim(self.comparison.claim)["effect"] if self.comparison.claim else None
+
+    @property
+    def paired(self) -> bool:
+        return self.comparison.same_networks
+
+
+def summarise(plan: Plan, out: Path) -> list[Found]:
+    """Every comparison, in the plan's order, from the finished runs in `out`; corrected for all that are planned.
+
+    Raises: UserError where the runs were measured on different data.
+    """
+    jobs = Jobs(plan, out)
+    check_one_data_set([job.folder for job in jobs.all if job.finished])
+    found = [compare(plan, jobs, comparison) for comparison in plan.compare]
+    for name in ("p", "equivalence_p"):
+        ps = [1.0 if math.isnan(getattr(each, name)) else getattr(each, name) for each in found]
+        found = [replace(each, **{f"{name}_holm": p}) for each, p in zip(found, statistics.holm(ps), strict=True)]
+    return [replace(each, verdict=verdict_of(each, plan.level)) for each in found]
+
+
+def check_one_data_set(folders: list[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for folder in folders:
+        for row in results_of(folder):
+            seen.setdefault(row["data_sha256"], folder)
+    if len(seen) > 1:
+        raise UserError(f"{' and '.join(map(str, seen.values()))}: measured on different data; they do not compare")
+
+
+def compare(plan: Plan, jobs: Jobs, comparison: Comparison) -> Found:
+    """Effect, interval and p values of one comparison, from the runs that are finished."""
+    sides = [finished_runs(jobs, arm) for arm in comparison.arms]
+    if comparison.measure == "test_error":
+        return compare_errors(comparison, *error_matrices(jobs, comparison, sides), plan.level)
+    first, second = (np.array([value_of(run, comparison.measure) for run in side]) for side in sides)
+    first, second = first[~np.isnan(first)], second[~np.isnan(second)]
+    if comparison.measure == "left_guessing":
+        return compare_rates(comparison, first, second, plan.level)
+    found = Found(comparison, first.tolist(), second.tolist())
+    if min(len(first), len(second)) < 2:
+        return found
+    if comparison.measure in RATIOS:
+        first, second = np.log(first), np.log(second)
+    return estimated(found, statistics.welch(first, second), (first, second), plan.level)
+
+
+def finished_runs(jobs: Jobs, arm: str) -> list[Path]:
+    return [job.folder for (own, _), job in jobs.runs.items() if own == arm and job.finished]
+
+
+def error_matrices(jobs: Jobs, comparison: Comparison, sides: list[list[Path]]) -> tuple[np.ndarray, np.ndarray]:
+    """(networks, images) for both arms: 100 where a network errs, so that means are percent; (0, 0) without runs.
+
+    A group of averaged networks stands against the mean of its members.
+    """
+    size, (arm, _), views = comparison.average[0], comparison.arms, comparison.views
+    if size == 1:
+        return 100 * wrong(sides[0], views[0]), 100 * wrong(sides[1], views[1])
+    groups = [(number, job.folder) for number, job in enumerate(jobs.averages(comparison)) if job.finished]
+    members = [[jobs.runs[arm, seed].folder for seed in range(n * size, (n + 1) * size)] for n, _ in groups]
+    means = [100 * wrong(each, views[1]).mean(axis=0) for each in members]
+    return 100 * wrong([folder for _, folder in groups], views[0]), np.array(means).reshape(len(groups), -1)
+
+
+def compare_errors(comparison: Comparison, a: np.ndarray, b: np.ndarray, level: float) -> Found:
+    """From (networks, images) of both arms; of one pair only the images' part of the uncertainty is known."""
+    values = (a.mean(axis=1), b.mean(axis=1)) if len(a) and len(b) else (np.empty(0), np.empty(0))
+    found = Found(comparison, *(value.tolist() for value in values))
+    if min(map(len, values)) >= 2:
+        estimate = statistics.crossed(a - b) if comparison.same_networks else statistics.crossed(a, b)
+        return estimated(found, estimate, values, level)
+    if min(map(len, values)) == 1 and comparison.average[0] == 1:
+        low, high = statistics.one_pair(a[0] / 100, b[0] / 100).interval(level)
+        effect = float(values[0][0] - values[1][0])
+        return replace(found, effect=effect, low=100 * float(low), high=100 * float(high))
+    return found
+
+
+def compare_rates(comparison: Comparison, first: np.ndarray, second: np.ndarray, level: float) -> Found:
+    """Rates of success: percent of the runs; their interval is Newcombe's, equivalence is not tested."""
+    found = Found(comparison, (100 * first).tolist(), (100 * second).tolist())
+    if not len(first) or not len(second):
+        return found
+    low, high = statistics.newcombe(first, second, level)
+    effect = 100 * float(first.mean() - second.mean())
+    p, least = statistics.permutation_p(first, second), statistics.least_p(len(first), len(second))
+    return replace(found, effect=effect, low=100 * low, high=100 * high, p=p, least_p=least)
+
+
+def estimated(found: Found, estimate: Estimate, values: tuple[np.ndarray, np.ndarray], level: float) -> Found:
+    """The comparison with its interval and tests; ratios come as differences of logarithms."""
+    ratio = found.comparison.measure in RATIOS
+    smallest = math.log(found.comparison.smallest) if ratio else found.comparison.smallest
+    low, high = estimate.interval(level)
+    effect, low, high = (math.exp(v) if ratio else float(v) for v in (estimate.effect, low, high))
+    return replace(
+        found,
+        effect=effect,
+        low=low,
+        high=high,
+        p=statistics.permutation_p(*values, paired=found.paired),
+        least_p=statistics.least_p(*map(len, values), paired=found.paired),
+        equivalence_p=statistics.equivalence_p(estimate, smallest),
+    )
+
+
+def verdict_of(found: Found, level: float) -> str:
+    """See RULES. A study that could not have found anything says so."""
+    if math.isnan(found.p):
+        return "not measured"
+    zero = 1.0 if found.comparison.measure in RATIOS else 0.0
+    if found.equivalence_p_holm <= level:
+        return "excluded"
+    if found.p_holm <= level and not found.low <= zero <= found.high:
+        direction = direction_of(found.comparison)
+        if not direction:
+            return "found"
+        return "reproduced" if (found.effect > zero) == (direction > 0) else "contradicted"
+    return "not resolved, too few runs to reach it" if found.least_p > level else "not resolved"
+
+
+def direction_of(comparison: Comparison) -> int:
+    """The sign of the effect that the paper states: 1, -1, or 0 where it states none."""
+    if not comparison.claim:
+        return 0
+    claim = find_claim(comparison.claim)
+    if claim["effect"] is None:  # in words: below a bound
+        return -1
+    return 1 if claim["effect"] > (1 if comparison.measure in RATIOS else 0) else -1
+
+
+def arm_figures(plan: Plan, out: Path) -> list[tuple[str, str, list[float]]]:
+    """(arm, what, a value a finished run): test error with each number of views, and each other measure compared."""
+    jobs, lines = Jobs(plan, out), []
+    for arm in plan.arms:
+        runs = finished_runs(jobs, arm)
+        by_views: dict[int, list[float]] = {}
+        for run in runs:
+            for row in results_of(run):
+                by_views.setdefault(int(row["views"]), []).append(float(row["top1_err"]))
+        names = {10: "error, ten crops, %", 1: "error, centre crop, %"}
+        lines += [(arm, names[views], values) for views, values in sorted(by_views.items(), reverse=True)]
+        own = dict.fromkeys(c.measure for c in plan.compare if arm in c.arms and c.measure != "test_error")
+        lines += [(arm, measure, [value_of(run, measure) for run in runs]) for measure in own]
+    return lines

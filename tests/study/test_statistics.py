@@ -1,0 +1,162 @@
+"""Intervals and tests on simulated studies, whose true effects are known, and against brute force."""
+
+from itertools import combinations, product
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from alexnet_zoo.study.statistics import (
+    Estimate, crossed, equivalence_p, holm, least_p, newcombe, one_pair, permutation_p, power, welch,
+)  # fmt: skip
+
+IMAGES, CUT, IMAGE_SD = 400, 1.5, 1.5  # about 20% error
+
+
+def simulate(rng, studies, arms, seed_sd, arm_sd, images=IMAGES):
+    """Errors (studies, networks, images) of each arm, and its true rate.
+
+    An image is as hard for all networks as one normal number says; arms, networks, and each network on each image add
+    theirs. The network errs where the sum is over a cut, so that the true rate is a normal tail.
+    """
+    hard = rng.standard_normal((studies, 1, images), dtype=np.float32) * IMAGE_SD
+    errors, rates = [], []
+    for networks, cut in arms:
+        arm = rng.standard_normal((studies, 1, images), dtype=np.float32) * arm_sd
+        seed = rng.standard_normal((studies, networks, 1), dtype=np.float32) * seed_sd
+        own = rng.standard_normal((studies, networks, images), dtype=np.float32)
+        errors.append((hard + arm + seed + own > cut).astype(np.float32))
+        rates.append(stats.norm.sf(cut / np.sqrt(IMAGE_SD**2 + arm_sd**2 + seed_sd**2 + 1)))
+    return errors, rates
+
+
+def coverage(estimate_of, arms, seed_sd, arm_sd, studies=2000) -> float:
+    rng, hits = np.random.default_rng(1), []
+    for _ in range(studies // 250):
+        (first, second), (p, q) = simulate(rng, 250, arms, seed_sd, arm_sd)
+        low, high = estimate_of(first, second).interval()
+        hits.append((low <= p - q) & (p - q <= high))
+    return float(np.mean(hits))
+
+
+NOISE = 3 * np.sqrt(0.95 * 0.05 / 2000)  # of a coverage from 2,000 studies
+
+
+@pytest.mark.parametrize("seed_sd, arm_sd", [(0.1, 0.3), (0.3, 0.3), (0.5, 0.0), (0.1, 0.6)])
+@pytest.mark.parametrize("networks", [(10, 6), (5, 5)])
+def test_interval_of_two_arms_covers_the_true_difference(networks, seed_sd, arm_sd):
+    arms = [(networks[0], CUT), (networks[1], CUT + 0.1)]
+    assert abs(coverage(crossed, arms, seed_sd, arm_sd) - 0.95) < NOISE
+
+
+@pytest.mark.parametrize("networks", [(10, 6), (3, 3)])
+def test_interval_of_arms_that_differ_in_nothing_is_wide_rather_than_narrow(networks):
+    arms = [(networks[0], CUT), (networks[1], CUT)]
+    assert coverage(crossed, arms, seed_sd=0.0, arm_sd=0.0) > 0.95 - NOISE
+
+
+def test_spread_of_seeds_alone_would_not_cover_it():
+    arms = [(10, CUT), (6, CUT + 0.1)]
+    assert coverage(lambda a, b: welch(a.mean(-1), b.mean(-1)), arms, seed_sd=0.1, arm_sd=0.6) < 0.90
+
+
+def test_interval_of_the_same_networks_covers():
+    """Ten crops against one: the same images and networks, so differences are taken first."""
+    arms = [(10, CUT), (10, CUT + 0.1)]
+    assert abs(coverage(lambda a, b: crossed(a - b), arms, seed_sd=0.1, arm_sd=0.4) - 0.95) < NOISE
+
+
+def test_interval_of_one_pair_covers_what_these_two_networks_do_on_all_images():
+    rng, hits = np.random.default_rng(2), []
+    for _ in range(1500):
+        (first, second), (p, q) = simulate(rng, 1, [(1, CUT), (1, CUT + 0.1)], seed_sd=0.0, arm_sd=0.4)
+        low, high = one_pair(first[0, 0], second[0, 0]).interval()
+        hits.append(low <= p - q <= high)
+    assert abs(np.mean(hits) - 0.95) < 3 * np.sqrt(0.95 * 0.05 / 1500)
+
+
+def test_variance_is_that_of_brute_force():
+    """Against the definition, with loops."""
+    errors = np.random.default_rng(3).random((4, 7))
+    networks, images = errors.shape
+    grand, rows, columns = errors.mean(), errors.mean(axis=1), errors.mean(axis=0)
+    rest = sum((errors[i, j] - rows[i] - columns[j] + grand) ** 2 for i in range(networks) for j in range(images))
+    rest /= (networks - 1) * (images - 1) * networks * images
+    of_images = sum((c - grand) ** 2 for c in columns) / (images - 1) / images
+    of_networks = sum((r - grand) ** 2 for r in rows) / (networks - 1) / networks
+    estimate = crossed(errors)
+    assert estimate.effect == pytest.approx(grand)
+    assert estimate.se**2 == pytest.approx(of_images + max(of_networks - rest, 0))
+
+
+def test_welch_is_scipys():
+    first, second = np.array([1.0, 2.0, 4.0, 5.5]), np.array([3.0, 7.0, 9.0])
+    theirs = stats.ttest_ind(first, second, equal_var=False)
+    ours = welch(first, second)
+    assert ours.df == pytest.approx(theirs.df)
+    assert ours.interval() == pytest.approx(tuple(theirs.confidence_interval()))
+
+
+def test_permutations_against_brute_force():
+    first, second = np.array([1.0, 2.5, 3.0, 4.0]), np.array([2.0, 5.0, 6.0])
+    everything, seen = np.concatenate([first, second]), abs(first.mean() - second.mean())
+    differences = []
+    for chosen in combinations(range(7), 4):
+        rest = [i for i in range(7) if i not in chosen]
+        differences.append(everything[list(chosen)].mean() - everything[rest].mean())
+    differences = np.array(differences)
+    lower, upper = np.mean(differences <= -seen + 1e-12), np.mean(differences >= seen - 1e-12)
+    sided = lower if first.mean() < second.mean() else upper
+    assert permutation_p(first, second) == pytest.approx(min(1, 2 * sided))
+
+
+def test_sign_flips_against_brute_force():
+    first = np.array([1.0, 2.5, 3.0, 4.0, 7.0, 3.0, 5.0])
+    second = first - np.array([0.5, 0.2, -0.1, 0.4, 0.3, 0.6, 0.25])
+    difference = first - second
+    sums = np.array([np.dot(signs, difference) for signs in product((1, -1), repeat=7)])
+    assert permutation_p(first, second, paired=True) == pytest.approx(2 * np.mean(sums >= difference.sum() - 1e-12))
+
+
+def test_smallest_p():
+    assert [least_p(n, n, paired=True) <= 0.05 for n in (5, 6)] == [False, True]
+    assert least_p(3, 3) == pytest.approx(0.1)
+    six, five = np.arange(6.0), np.arange(5.0)
+    assert permutation_p(six + 10, six, paired=True) == pytest.approx(least_p(6, 6, paired=True))
+    assert permutation_p(five + 10, five) == pytest.approx(least_p(5, 5))
+
+
+def test_holm_known_answer():
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])  # as R's p.adjust
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+
+
+def test_holm_keeps_the_chance_of_any_false_finding():
+    p = np.random.default_rng(4).random((4000, 8))
+    any_found = np.mean([min(holm(list(row))) <= 0.05 for row in p])
+    assert abs(any_found - 0.05) < 3 * np.sqrt(0.05 * 0.95 / 4000)
+
+
+def test_equivalence_errs_in_at_most_five_percent():
+    """The true effect is the smallest of interest itself: that it is excluded is the error."""
+    rng, smallest = np.random.default_rng(5), 1.0
+    first, second = smallest + rng.normal(size=(4000, 8)), rng.normal(size=(4000, 8))
+    whole = welch(first * 0.3 + 0.7, second * 0.3)
+    each = [Estimate(*values) for values in zip(whole.effect, whole.se, whole.df)]
+    assert np.mean([equivalence_p(estimate, smallest) <= 0.05 for estimate in each]) < 0.05 + 3 * 0.0035
+    assert equivalence_p(Estimate(0.1, 0.1, 20), smallest) < 0.001
+    assert equivalence_p(Estimate(0.0, 0.0, 20), smallest) == 1.0
+
+
+def test_newcombe_published_example():
+    """Newcombe (1998), table II: 56/70 against 48/80, method 10: 0.0524 to 0.3339."""
+    first, second = np.repeat([1.0, 0.0], [56, 14]), np.repeat([1.0, 0.0], [48, 32])
+    assert newcombe(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
+
+
+def test_power_against_simulation():
+    rng = np.random.default_rng(6)
+    first, second = rng.normal(1.0, 0.7, (5000, 6)), rng.normal(0.0, 0.7, (5000, 6))
+    found = stats.ttest_ind(first, second, axis=1).pvalue <= 0.05
+    expected = power(1.0, 0.7 * np.sqrt(2 / 6), 10, 0.05)
+    assert abs(found.mean() - expected) < 3 * np.sqrt(expected * (1 - expected) / 5000)
