@@ -9,8 +9,8 @@ import numpy as np
 from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, save, styled
 from alexnet_zoo.report.formats import Cell, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
 from alexnet_zoo.study.measures import read_curve, write_ranks
-from alexnet_zoo.study.plan import RATIOS, Plan, find_claim
-from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.plan import RATIOS, Comparison, Plan, find_claim, load_plan
+from alexnet_zoo.study.runner import STUDIES, Jobs
 from alexnet_zoo.study.summary import RULES, Found, arm_figures, finished_runs, summarise
 
 QUANTITIES = {
@@ -21,6 +21,14 @@ QUANTITIES = {
     "time": "time an image, ratio",
     "left_guessing": "runs that leave guessing, points",
 }
+
+
+def report_study(name: str, out: Path | None) -> str:
+    """Writes what the study's finished runs say beside them; returns its tables, for the screen."""
+    plan = load_plan(name)
+    out = out or STUDIES / plan.name
+    page, *rest = write_study(plan, out)
+    return "\n".join([page.read_text(encoding="utf-8"), *map(str, (page, *rest))])
 
 
 def write_study(plan: Plan, out: Path) -> list[Path]:
@@ -94,7 +102,7 @@ def _line(found: Found) -> list[Cell]:
     ]
 
 
-def _side(comparison, side: int) -> str:
+def _side(comparison: Comparison, side: int) -> str:
     """An arm, and what else its side of the comparison is."""
     average, views = comparison.average[side], comparison.views
     text = f"{average} of {comparison.arms[side]}" if average > 1 else comparison.arms[side]

@@ -7,8 +7,17 @@ import pytest
 from scipy import stats
 
 from alexnet_zoo.study.statistics import (
-    Estimate, crossed, equivalence_p, holm, least_p, newcombe, one_pair, permutation_p, power, welch,
-)  # fmt: skip
+    Estimate,
+    crossed,
+    equivalence_p,
+    holm,
+    least_p,
+    newcombe,
+    one_pair,
+    permutation_p,
+    power,
+    welch,
+)
 
 IMAGES, CUT, IMAGE_SD = 400, 1.5, 1.5  # about 20% error
 
