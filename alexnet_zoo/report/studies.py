@@ -27,17 +27,17 @@ def report_study(name: str, out: Path | None) -> str:
     """Writes what the study's finished runs say beside them; returns its tables, for the screen."""
     plan = load_plan(name)
     out = out or STUDIES / plan.name
-    page, *rest = write_study(plan, out)
+    page, *rest = write_study(Jobs(plan, out))
     return "\n".join([page.read_text(encoding="utf-8"), *map(str, (page, *rest))])
 
 
-def write_study(plan: Plan, out: Path) -> list[Path]:
+def write_study(jobs: Jobs) -> list[Path]:
     """Writes tables in four formats, figures and the ranks of all predictions into the study's folder.
 
     Returns the files, the Markdown page first.
     """
-    found = summarise(plan, out)
-    tables = [comparisons_table(plan, found), arms_table(plan, out)]
+    plan, out, found = jobs.plan, jobs.out, summarise(jobs)
+    tables = [comparisons_table(plan, found), arms_table(jobs)]
     files = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
@@ -45,19 +45,19 @@ def write_study(plan: Plan, out: Path) -> list[Path]:
     for name, text in files.items():
         (out / name).write_text(text, encoding="utf-8")
     written = [out / name for name in files]
-    for name, figure in (("forest", forest(found)), ("curves", curves(plan, out))):
+    for name, figure in (("forest", forest(found)), ("curves", curves(jobs))):
         written += save(figure, out / f"{plan.name}-{name}") if figure else []
-    return written + ranks(plan, out)
+    return written + ranks(jobs)
 
 
-def ranks(plan: Plan, out: Path) -> list[Path]:
+def ranks(jobs: Jobs) -> list[Path]:
     """ranks-VIEWS.csv of all runs that have their predictions."""
-    folders = [job.folder for job in Jobs(plan, out).all if job.finished]
+    folders = [job.folder for job in jobs.all if job.finished]
     written = []
     for views in (10, 1):
         having = [folder for folder in folders if (folder / f"predictions-{views}.csv").exists()]
         if having:
-            written.append(out / f"ranks-{views}.csv")
+            written.append(jobs.out / f"ranks-{views}.csv")
             write_ranks(written[-1], having, views)
     return written
 
@@ -109,12 +109,12 @@ def _side(comparison: Comparison, side: int) -> str:
     return f"{text} ({'ten crops' if views[side] == 10 else 'centre crop'})" if views[0] != views[1] else text
 
 
-def arms_table(plan: Plan, out: Path) -> Table:
+def arms_table(jobs: Jobs) -> Table:
     columns = [Column("arm", "Arm"), Column("measure", "Measure"), Column("runs", "Runs", numeric=True),
                Column("mean", "Mean", numeric=True), Column("sd", "Spread (sd)", numeric=True),
                Column("lowest", "Lowest", numeric=True), Column("highest", "Highest", numeric=True)]  # fmt: skip
     rows: list[list[Cell]] = []
-    for arm, what, values in arm_figures(plan, out):
+    for arm, what, values in arm_figures(jobs):
         known = [value for value in values if not math.isnan(value)]
         if known:
             spread = Figure(statistics.stdev(known), 2) if len(known) > 1 else None
@@ -122,7 +122,7 @@ def arms_table(plan: Plan, out: Path) -> Table:
             rows.append(
                 [arm, what.replace("_", " "), f"{len(known)} of {len(values)}", figures[0], spread, *figures[1:]]
             )
-    return Table(f"{plan.name}-arms", f"Study {plan.name}: its arms", columns, rows)
+    return Table(f"{jobs.plan.name}-arms", f"Study {jobs.plan.name}: its arms", columns, rows)
 
 
 @styled
@@ -151,12 +151,11 @@ def forest(found: list[Found]):
 
 
 @styled
-def curves(plan: Plan, out: Path):
+def curves(jobs: Jobs):
     """Training error by epoch: each arm's mean over its seeds, and its lowest and highest as a band."""
-    jobs = Jobs(plan, out)
     figure = new_figure(3.2, 2 * COLUMN_WIDTH)
     axes = figure.add_subplot()
-    for number, arm in enumerate(plan.arms):
+    for number, arm in enumerate(jobs.plan.arms):
         errors = [100 - np.array(read_curve(run)["train_top1"]) for run in finished_runs(jobs, arm)]
         if not errors:
             continue

@@ -9,7 +9,7 @@ import numpy as np
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.study import statistics
 from alexnet_zoo.study.measures import results_of, value_of, wrong
-from alexnet_zoo.study.plan import RATIOS, Comparison, Plan, find_claim
+from alexnet_zoo.study.plan import RATIOS, Comparison, find_claim
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.statistics import Estimate
 
@@ -48,18 +48,17 @@ class Found:
         return self.comparison.same_networks
 
 
-def summarise(plan: Plan, out: Path) -> list[Found]:
-    """Every comparison, in the plan's order, from the finished runs in `out`; corrected for all that are planned.
+def summarise(jobs: Jobs) -> list[Found]:
+    """Every comparison, in the plan's order, from the finished runs; corrected for all that are planned.
 
     Raises: UserError where the runs were measured on different data.
     """
-    jobs = Jobs(plan, out)
     check_one_data_set([job.folder for job in jobs.all if job.finished])
-    found = [compare(plan, jobs, comparison) for comparison in plan.compare]
+    found = [compare(jobs, comparison) for comparison in jobs.plan.compare]
     for name in ("p", "equivalence_p"):
         ps = [1.0 if math.isnan(getattr(each, name)) else getattr(each, name) for each in found]
         found = [replace(each, **{f"{name}_holm": p}) for each, p in zip(found, statistics.holm(ps), strict=True)]
-    return [replace(each, verdict=verdict_of(each, plan.level)) for each in found]
+    return [replace(each, verdict=verdict_of(each, jobs.plan.level)) for each in found]
 
 
 def check_one_data_set(folders: list[Path]) -> None:
@@ -71,21 +70,22 @@ def check_one_data_set(folders: list[Path]) -> None:
         raise UserError(f"{' and '.join(map(str, seen.values()))}: measured on different data; they do not compare")
 
 
-def compare(plan: Plan, jobs: Jobs, comparison: Comparison) -> Found:
+def compare(jobs: Jobs, comparison: Comparison) -> Found:
     """Effect, interval and p values of one comparison, from the runs that are finished."""
+    level = jobs.plan.level
     sides = [finished_runs(jobs, arm) for arm in comparison.arms]
     if comparison.measure == "test_error":
-        return compare_errors(comparison, *error_matrices(jobs, comparison, sides), plan.level)
+        return compare_errors(comparison, *error_matrices(jobs, comparison, sides), level)
     first, second = (np.array([value_of(run, comparison.measure) for run in side]) for side in sides)
     first, second = first[~np.isnan(first)], second[~np.isnan(second)]
     if comparison.measure == "left_guessing":
-        return compare_rates(comparison, first, second, plan.level)
+        return compare_rates(comparison, first, second, level)
     found = Found(comparison, first.tolist(), second.tolist())
     if min(len(first), len(second)) < 2:
         return found
     if comparison.measure in RATIOS:
         first, second = np.log(first), np.log(second)
-    return estimated(found, statistics.welch(first, second), (first, second), plan.level)
+    return estimated(found, statistics.welch(first, second), (first, second), level)
 
 
 def finished_runs(jobs: Jobs, arm: str) -> list[Path]:
@@ -173,10 +173,10 @@ def direction_of(comparison: Comparison) -> int:
     return 1 if claim["effect"] > (1 if comparison.measure in RATIOS else 0) else -1
 
 
-def arm_figures(plan: Plan, out: Path) -> list[tuple[str, str, list[float]]]:
+def arm_figures(jobs: Jobs) -> list[tuple[str, str, list[float]]]:
     """(arm, what, a value a finished run): test error with each number of views, and each other measure compared."""
-    jobs, lines = Jobs(plan, out), []
-    for arm in plan.arms:
+    lines = []
+    for arm in jobs.plan.arms:
         runs = finished_runs(jobs, arm)
         by_views: dict[int, list[float]] = {}
         for run in runs:
@@ -184,6 +184,6 @@ def arm_figures(plan: Plan, out: Path) -> list[tuple[str, str, list[float]]]:
                 by_views.setdefault(int(row["views"]), []).append(float(row["top1_err"]))
         names = {10: "error, ten crops, %", 1: "error, centre crop, %"}
         lines += [(arm, names[views], values) for views, values in sorted(by_views.items(), reverse=True)]
-        own = dict.fromkeys(c.measure for c in plan.compare if arm in c.arms and c.measure != "test_error")
+        own = dict.fromkeys(c.measure for c in jobs.plan.compare if arm in c.arms and c.measure != "test_error")
         lines += [(arm, measure, [value_of(run, measure) for run in runs]) for measure in own]
     return lines

@@ -1,0 +1,116 @@
+"""Whole studies whose runs are written by hand, with effects that are known: verdicts, tables, figures."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.report.studies import write_study
+from alexnet_zoo.study.measures import ranks_of, steps_to_leave, value_of
+from alexnet_zoo.study.plan import load_plan
+from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.summary import summarise
+from alexnet_zoo.train.recipe import save_recipe
+
+PLAN = """
+recipe = "digits"
+data = "simulated images"
+seeds = 6
+[arms]
+base = { seeds = 10 }
+same = { set = { lr = 0.02 } }
+worse = { set = { lr = 0.03 } }
+better = { set = { lr = 0.04 } }
+three = { seeds = 3, set = { lr = 0.05 } }
+"""
+QUESTION = '[[compare]]\nclaim = "lrn"\narms = ["base", "{}"]\nsmallest = 2.0\n'  # the paper: base is better by 1.4
+IMAGES = 4000
+RATES = {"base": 20, "same": 20, "worse": 25, "better": 15, "three": 25}
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A plan, and finished runs of it, which err on images as hard for all and on some of their own."""
+    folder = tmp_path_factory.mktemp("study")
+    extra = '[[compare]]\nclaim = "dropout"\narms = ["worse", "better"]\nmeasure = "epochs_to_best"\nsmallest = 1.5\n'
+    questions = [QUESTION.format(arm) for arm in ("same", "worse", "better", "three")]
+    (folder / "plan.toml").write_text(PLAN + "".join(questions) + extra)
+    plan, rng = load_plan(folder / "plan.toml"), np.random.default_rng(0)
+    hard = rng.standard_normal(IMAGES)
+    for (arm, seed), job in Jobs(plan, folder / "out").runs.items():
+        job.folder.mkdir(parents=True)
+        save_recipe(job.recipe, job.folder / "recipe.toml")
+        scores = hard + 0.4 * rng.standard_normal(IMAGES)
+        write_run(job.folder, scores > np.quantile(scores, 1 - (RATES[arm] + 0.3 * rng.standard_normal()) / 100))
+        write_curve(job.folder, best=20 if arm == "worse" else 10 + seed % 2)
+    return Jobs(plan, folder / "out")
+
+
+def write_run(run, wrong):
+    with (run / "results.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, ["top1_err", "views", "data_sha256"])
+        writer.writeheader()
+        writer.writerow({"top1_err": 100 * wrong.mean(), "views": 10, "data_sha256": "abc"})
+    lines = ["name,label,top1,top2,probability1"]
+    lines += [f"{number}.png,a,{'b,a' if err else 'a,b'},0.9" for number, err in enumerate(wrong)]
+    (run / "predictions-10.csv").write_text("\n".join(lines) + "\n")
+
+
+def write_curve(run, best):
+    lines = ["epoch,train_top1,eval_top1,images_per_s"]
+    lines += [f"{epoch},{50 + epoch},{60 - abs(epoch - best)},100" for epoch in range(1, 25)]
+    (run / "summary.csv").write_text("\n".join(lines) + "\n")
+
+
+def test_verdicts_of_known_effects(study):
+    found = summarise(study)
+    too_few = "not resolved, too few runs to reach it"  # three against ten reach 0.007, which Holm asks 0.017 of
+    assert [each.verdict for each in found][:3] == ["excluded", "reproduced", "contradicted"]
+    assert found[3].verdict in ("reproduced", too_few)
+    for each, true in zip(found, (0, -5, 5, -5)):
+        assert each.low < true < each.high and each.high - each.low < 3
+    assert (len(found[0].first), len(found[0].second)) == (10, 6)
+    assert found[4].effect == pytest.approx(20 / np.exp(np.log([10, 11] * 3).mean()))
+    assert found[4].verdict == "reproduced" and found[4].published == 2.0
+
+
+def test_tables_and_figures_are_the_same_each_time_and_need_no_predictions(study):
+    out = study.out
+    before = {path: path.read_bytes() for path in write_study(study)}
+    suffixes = sorted(path.suffix for path in before)
+    assert suffixes == sorted([".md", *[".csv", ".tex", ".html"] * 2, *[".png", ".svg"] * 2, ".csv"])
+    run = out / "base-seed0"
+    ranks, predictions = ranks_of(run, 10), run / "predictions-10.csv"
+    assert set(ranks.values()) == {1, 2}
+    predictions.rename(run / "aside")
+    assert ranks_of(run, 10) == ranks
+    (run / "aside").rename(predictions)
+    assert {path: path.read_bytes() for path in write_study(study)} == before
+    page = (out / "plan.md").read_text()
+    assert "contradicted" in page and "10, 6" in page and "simulated images" in page
+
+
+def test_runs_on_different_data_do_not_compare(study):
+    out = study.out
+    results = out / "same-seed0" / "results.csv"
+    before = results.read_text()
+    results.write_text(before.replace("abc", "xyz"))
+    with pytest.raises(UserError, match="measured on different data"):
+        summarise(study)
+    results.write_text(before)
+
+
+def test_a_loss_that_leaves_guessing_for_a_moment_has_not_left(tmp_path):
+    (tmp_path / "data.json").write_text(json.dumps({"classes": list("abcdefghij")}))
+    (tmp_path / "summary.csv").write_text("epoch,train_top1\n1,10\n")
+
+    def losses(values):
+        rows = [json.dumps({"step": 10 * n, "loss": loss}) for n, loss in enumerate(values, 1)]
+        (tmp_path / "metrics.jsonl").write_text("\n".join(rows) + "\n")
+
+    losses([2.3] * 10 + [1.5] * 10)
+    assert steps_to_leave(tmp_path) == 110 and value_of(tmp_path, "left_guessing") == 1
+    losses([2.3] * 10 + [1.5] * 10 + [2.4] * 10)
+    assert steps_to_leave(tmp_path) is None and value_of(tmp_path, "left_guessing") == 0
