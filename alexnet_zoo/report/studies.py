@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, save, styled
-from alexnet_zoo.report.formats import Cell, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
+from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
 from alexnet_zoo.study.measures import read_curve, write_ranks
 from alexnet_zoo.study.plan import RATIOS, Comparison, Plan, find_claim, load_plan
 from alexnet_zoo.study.runner import STUDIES, Jobs
@@ -131,7 +131,7 @@ def forest(found: list[Found]):
     shown = [f for f in found if not math.isnan(f.effect) and f.comparison.measure not in RATIOS]
     if not shown:
         return None
-    figure = new_figure(0.7 + 0.3 * len(shown), 2 * COLUMN_WIDTH)
+    figure = new_figure(0.7 + 0.35 * len(shown), 2 * COLUMN_WIDTH)
     axes = figure.add_subplot()
     for row, each in enumerate(shown):
         axes.plot([each.low, each.high], [row, row], color=BLACK)
@@ -142,9 +142,15 @@ def forest(found: list[Found]):
         if each.published is not None:
             axes.plot([each.published], [row], "D", mfc="white", mec=SERIES[1], ms=5, label="published")
     axes.axvline(0, color=GREY, lw=0.7)
-    labels = [f"{each.comparison.name}: {each.verdict}" for each in shown]
-    axes.set_yticks(range(len(shown)), labels)
+    sides = [f"{_side(each.comparison, 0)} {MINUS} {_side(each.comparison, 1)}" for each in shown]
+    axes.set_yticks(
+        range(len(shown)), [f"{each.comparison.name}\n{side}" for each, side in zip(shown, sides)], fontsize=6
+    )
     axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="effect, points; grey: under the smallest of interest")
+    verdicts = axes.secondary_yaxis("right")
+    verdicts.set_yticks(range(len(shown)), [each.verdict.partition(",")[0] for each in shown], fontsize=6)
+    verdicts.spines["right"].set_visible(False)
+    verdicts.tick_params(length=0)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels())))
     figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
     return figure
