@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.intervals import difference
 from alexnet_zoo.report.diagram import network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
-from alexnet_zoo.report.intervals import difference
 from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.measured import Result, Results, RunRecord, last_known, mean_known
 from alexnet_zoo.report.paper import Claim, MeasuredBy, Metric, Paper

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from alexnet_zoo.report.intervals import wilson
+from alexnet_zoo.intervals import wilson
 from alexnet_zoo.report.measured import Result, RunRecord
 from alexnet_zoo.report.paper import Paper
 

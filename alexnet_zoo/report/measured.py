@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import get_args
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.intervals import wilson
+from alexnet_zoo.intervals import wilson
 from alexnet_zoo.report.recipes import changed
 from alexnet_zoo.results import DEFAULTS, Row, missing_columns
 

@@ -76,7 +76,7 @@ def comparisons_table(plan: Plan, found: list[Found]) -> Table:
         Column("verdict", "Verdict"),
     ]
     notes = [
-        f"On {plan.data}. Intervals: {100 * (1 - plan.level):g}%, over seeds and test images. p: permutations of the "
+        f"On {plan.data}. Intervals: 95%, over seeds and test images. p: permutations of the "
         "runs, or sign flips where the same networks are compared.",
         RULES,
     ]
@@ -116,12 +116,10 @@ def arms_table(jobs: Jobs) -> Table:
     rows: list[list[Cell]] = []
     for arm, what, values in arm_figures(jobs):
         known = [value for value in values if not math.isnan(value)]
-        if known:
+        if values:
+            figures = [Figure(summary(known), 2) if known else None for summary in (statistics.mean, min, max)]
             spread = Figure(statistics.stdev(known), 2) if len(known) > 1 else None
-            figures = [Figure(value, 2) for value in (statistics.mean(known), min(known), max(known))]
-            rows.append(
-                [arm, what.replace("_", " "), f"{len(known)} of {len(values)}", figures[0], spread, *figures[1:]]
-            )
+            rows.append([arm, what, f"{len(known)} of {len(values)}", figures[0], spread, *figures[1:]])
     return Table(f"{jobs.plan.name}-arms", f"Study {jobs.plan.name}: its arms", columns, rows)
 
 

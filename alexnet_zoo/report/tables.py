@@ -6,8 +6,8 @@ demonstration's errors stay in the table of runs.
 
 from collections.abc import Sequence
 
+from alexnet_zoo.intervals import wilson
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
-from alexnet_zoo.report.intervals import wilson
 from alexnet_zoo.report.measured import Result, Results
 from alexnet_zoo.report.paper import MeasuredBy, Paper, PublishedRow
 

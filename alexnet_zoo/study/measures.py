@@ -17,7 +17,7 @@ def value_of(run: Path, measure: str) -> float:
     """Percent, epochs, seconds an image, or 1 and 0; nan where the run does not say, or never came so far."""
     curve = read_curve(run)
     if measure == "left_guessing":
-        return float(steps_to_leave(run) is not None)
+        return float(not math.isnan(steps_to_leave(run)))
     if measure == "train_error":
         return next((100 - value for value in reversed(curve["train_top1"]) if not math.isnan(value)), math.nan)
     if measure == "epochs_to_25":
@@ -37,14 +37,14 @@ def read_curve(run: Path) -> dict[str, list[float]]:
     return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
 
 
-def steps_to_leave(run: Path) -> int | None:
-    """The step from which on the loss stays below 0.95 ln(classes), averaged over five recorded steps; None: never."""
+def steps_to_leave(run: Path) -> float:
+    """The step from which on the loss stays below 0.95 ln(classes), averaged over five recorded steps; nan: never."""
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
     classes = len(json.loads((run / "data.json").read_text())["classes"])
     losses = np.convolve([row["loss"] for row in rows], np.ones(5) / 5, mode="valid")
     above = np.flatnonzero(losses >= LEFT * math.log(classes))
     first = above[-1] + 1 if len(above) else 0
-    return rows[first + 4]["step"] if first < len(losses) else None
+    return float(rows[first + 4]["step"]) if first < len(losses) else math.nan
 
 
 def results_of(run: Path) -> list[dict[str, str]]:

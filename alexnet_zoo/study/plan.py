@@ -85,7 +85,7 @@ class Plan(Strict):
     recipe: str
     data: str  # in words: what --data must hold
     seeds: int = Field(6, gt=1)  # of each arm
-    level: float = Field(0.05, gt=0, lt=0.5)  # of all comparisons together (Holm)
+    level: float = Field(0.05, gt=0, lt=0.5)  # of the tests of all comparisons together (Holm); intervals are of 95%
     uses: list[str] = []  # studies beside this one, whose runs are taken where their recipes are the same
     set: dict[str, Any] = {}
     arms: dict[str, Arm]

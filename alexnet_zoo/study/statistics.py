@@ -20,9 +20,9 @@ class Estimate:
     se: np.ndarray | float
     df: np.ndarray | float
 
-    def interval(self, level: float = 0.05) -> tuple:
-        """The (1 - level) interval of Student's t."""
-        half = stats.t.ppf(1 - level / 2, self.df) * self.se
+    def interval(self) -> tuple:
+        """The 95% interval of Student's t."""
+        half = stats.t.ppf(0.975, self.df) * self.se
         return self.effect - half, self.effect + half
 
 
@@ -76,19 +76,6 @@ def welch(first: np.ndarray, second: np.ndarray) -> Estimate:
     below = sum(part**2 / (arm.shape[-1] - 1) for part, arm in zip(parts, (first, second)))
     df = np.maximum(variance**2 / np.maximum(below, tiny), min(first.shape[-1], second.shape[-1]) - 1)
     return Estimate(first.mean(axis=-1) - second.mean(axis=-1), np.sqrt(variance), df)
-
-
-def newcombe(first: np.ndarray, second: np.ndarray, level: float = 0.05) -> tuple[float, float]:
-    """Interval of the difference of two independent rates of success, (runs,) each (Newcombe 1998, method 10)."""
-    p, q = float(np.mean(first)), float(np.mean(second))
-    (low_p, high_p), (low_q, high_q) = (wilson(int(arm.sum()), len(arm), level) for arm in (first, second))
-    return p - q - np.hypot(p - low_p, high_q - q), p - q + np.hypot(high_p - p, q - low_q)
-
-
-def wilson(successes: int, trials: int, level: float = 0.05) -> tuple[float, float]:
-    """Wilson's score interval of a rate (1927)."""
-    interval = stats.binomtest(successes, trials).proportion_ci(1 - level, method="wilson")
-    return float(interval.low), float(interval.high)
 
 
 def permutation_p(first: np.ndarray, second: np.ndarray, paired: bool = False) -> float:

@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.intervals import difference
 from alexnet_zoo.study import statistics
-from alexnet_zoo.study.measures import results_of, value_of, wrong
+from alexnet_zoo.study.measures import results_of, steps_to_leave, value_of, wrong
 from alexnet_zoo.study.plan import RATIOS, Comparison, find_claim
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.statistics import Estimate
@@ -72,20 +74,19 @@ def check_one_data_set(folders: list[Path]) -> None:
 
 def compare(jobs: Jobs, comparison: Comparison) -> Found:
     """Effect, interval and p values of one comparison, from the runs that are finished."""
-    level = jobs.plan.level
     sides = [finished_runs(jobs, arm) for arm in comparison.arms]
     if comparison.measure == "test_error":
-        return compare_errors(comparison, *error_matrices(jobs, comparison, sides), level)
+        return compare_errors(comparison, *error_matrices(jobs, comparison, sides))
     first, second = (np.array([value_of(run, comparison.measure) for run in side]) for side in sides)
     first, second = first[~np.isnan(first)], second[~np.isnan(second)]
     if comparison.measure == "left_guessing":
-        return compare_rates(comparison, first, second, level)
+        return compare_rates(comparison, first, second)
     found = Found(comparison, first.tolist(), second.tolist())
     if min(len(first), len(second)) < 2:
         return found
     if comparison.measure in RATIOS:
         first, second = np.log(first), np.log(second)
-    return estimated(found, statistics.welch(first, second), (first, second), level)
+    return estimated(found, statistics.welch(first, second), (first, second))
 
 
 def finished_runs(jobs: Jobs, arm: str) -> list[Path]:
@@ -106,36 +107,36 @@ def error_matrices(jobs: Jobs, comparison: Comparison, sides: list[list[Path]]) 
     return 100 * wrong([folder for _, folder in groups], views[0]), np.array(means).reshape(len(groups), -1)
 
 
-def compare_errors(comparison: Comparison, a: np.ndarray, b: np.ndarray, level: float) -> Found:
+def compare_errors(comparison: Comparison, a: np.ndarray, b: np.ndarray) -> Found:
     """From (networks, images) of both arms; of one pair only the images' part of the uncertainty is known."""
     values = (a.mean(axis=1), b.mean(axis=1)) if len(a) and len(b) else (np.empty(0), np.empty(0))
     found = Found(comparison, *(value.tolist() for value in values))
     if min(map(len, values)) >= 2:
         estimate = statistics.crossed(a - b) if comparison.same_networks else statistics.crossed(a, b)
-        return estimated(found, estimate, values, level)
+        return estimated(found, estimate, values)
     if min(map(len, values)) == 1 and comparison.average[0] == 1:
-        low, high = statistics.one_pair(a[0] / 100, b[0] / 100).interval(level)
+        low, high = statistics.one_pair(a[0] / 100, b[0] / 100).interval()
         effect = float(values[0][0] - values[1][0])
         return replace(found, effect=effect, low=100 * float(low), high=100 * float(high))
     return found
 
 
-def compare_rates(comparison: Comparison, first: np.ndarray, second: np.ndarray, level: float) -> Found:
+def compare_rates(comparison: Comparison, first: np.ndarray, second: np.ndarray) -> Found:
     """Rates of success: percent of the runs; their interval is Newcombe's, equivalence is not tested."""
     found = Found(comparison, (100 * first).tolist(), (100 * second).tolist())
     if not len(first) or not len(second):
         return found
-    low, high = statistics.newcombe(first, second, level)
-    effect = 100 * float(first.mean() - second.mean())
+    rates = 100 * float(first.mean()), 100 * float(second.mean())
+    low, high = difference(rates[0], len(first), rates[1], len(second))
     p, least = statistics.permutation_p(first, second), statistics.least_p(len(first), len(second))
-    return replace(found, effect=effect, low=100 * low, high=100 * high, p=p, least_p=least)
+    return replace(found, effect=rates[0] - rates[1], low=low, high=high, p=p, least_p=least)
 
 
-def estimated(found: Found, estimate: Estimate, values: tuple[np.ndarray, np.ndarray], level: float) -> Found:
+def estimated(found: Found, estimate: Estimate, values: tuple[np.ndarray, np.ndarray]) -> Found:
     """The comparison with its interval and tests; ratios come as differences of logarithms."""
     ratio = found.comparison.measure in RATIOS
     smallest = math.log(found.comparison.smallest) if ratio else found.comparison.smallest
-    low, high = estimate.interval(level)
+    low, high = estimate.interval()
     effect, low, high = (math.exp(v) if ratio else float(v) for v in (estimate.effect, low, high))
     return replace(
         found,
@@ -174,7 +175,8 @@ def direction_of(comparison: Comparison) -> int:
 
 
 def arm_figures(jobs: Jobs) -> list[tuple[str, str, list[float]]]:
-    """(arm, what, a value a finished run): test error with each number of views, and each other measure compared."""
+    """(arm, what, a value a finished run, nan where it has none): test errors, then every other measure of the plan."""
+    measures = dict.fromkeys(c.measure for c in jobs.plan.compare if c.measure != "test_error")
     lines = []
     for arm in jobs.plan.arms:
         runs = finished_runs(jobs, arm)
@@ -184,6 +186,8 @@ def arm_figures(jobs: Jobs) -> list[tuple[str, str, list[float]]]:
                 by_views.setdefault(int(row["views"]), []).append(float(row["top1_err"]))
         names = {10: "error, ten crops, %", 1: "error, centre crop, %"}
         lines += [(arm, names[views], values) for views, values in sorted(by_views.items(), reverse=True)]
-        own = dict.fromkeys(c.measure for c in jobs.plan.compare if arm in c.arms and c.measure != "test_error")
-        lines += [(arm, measure, [value_of(run, measure) for run in runs]) for measure in own]
+        for measure in measures:
+            value = steps_to_leave if measure == "left_guessing" else partial(value_of, measure=measure)
+            what = "steps until it leaves guessing" if measure == "left_guessing" else measure.replace("_", " ")
+            lines.append((arm, what, [value(run) for run in runs]))
     return lines

@@ -12,7 +12,6 @@ from alexnet_zoo.study.statistics import (
     equivalence_p,
     holm,
     least_p,
-    newcombe,
     one_pair,
     permutation_p,
     power,
@@ -155,12 +154,6 @@ def test_equivalence_errs_in_at_most_five_percent():
     assert np.mean([equivalence_p(estimate, smallest) <= 0.05 for estimate in each]) < 0.05 + 3 * 0.0035
     assert equivalence_p(Estimate(0.1, 0.1, 20), smallest) < 0.001
     assert equivalence_p(Estimate(0.0, 0.0, 20), smallest) == 1.0
-
-
-def test_newcombe_published_example():
-    """Newcombe (1998), table II: 56/70 against 48/80, method 10: 0.0524 to 0.3339."""
-    first, second = np.repeat([1.0, 0.0], [56, 14]), np.repeat([1.0, 0.0], [48, 32])
-    assert newcombe(first, second) == pytest.approx((0.0524, 0.3339), abs=5e-5)
 
 
 def test_power_against_simulation():

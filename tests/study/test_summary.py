@@ -113,4 +113,4 @@ def test_a_loss_that_leaves_guessing_for_a_moment_has_not_left(tmp_path):
     losses([2.3] * 10 + [1.5] * 10)
     assert steps_to_leave(tmp_path) == 110 and value_of(tmp_path, "left_guessing") == 1
     losses([2.3] * 10 + [1.5] * 10 + [2.4] * 10)
-    assert steps_to_leave(tmp_path) is None and value_of(tmp_path, "left_guessing") == 0
+    assert np.isnan(steps_to_leave(tmp_path)) and value_of(tmp_path, "left_guessing") == 0

@@ -1,7 +1,7 @@
 import pytest
 from scipy.stats import binomtest
 
-from alexnet_zoo.report.intervals import difference, wilson
+from alexnet_zoo.intervals import difference, wilson
 
 
 @pytest.mark.parametrize("wrong, images", [(0, 10), (10, 10), (18, 360), (20_350, 50_000), (1, 150_000)])
