@@ -213,6 +213,33 @@ def reproduce(
         pipeline.reproduce(plan)
 
 
+@app.command(epilog="Example: alexzoo study claims --data IMAGENETTE --jobs 2")
+def study(
+    name: Annotated[
+        Optional[str], typer.Argument(help="A plan in reproduce/studies, or a TOML file; none: lists them.")
+    ] = None,
+    data: Data = None,
+    out: Annotated[Optional[Path], typer.Option(help="The study's folder. [default: runs/studies/NAME]")] = None,
+    jobs: Annotated[
+        int, typer.Option(help="Runs at a time, each on its share of the cores, or on its GPU.", min=1)
+    ] = 1,
+    list_: Annotated[bool, typer.Option("--list", help="Only print the commands that are left, one a line.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what is left, for how long, and its power.")
+    ] = False,
+    report: Annotated[bool, typer.Option("--report", help="Only write what the finished runs say.")] = False,
+) -> None:
+    """Train a planned comparison, several seeds of each arm; stopped, the same command goes on."""
+    from alexnet_zoo.study.command import run
+
+    if report:
+        from alexnet_zoo.report.studies import report_study
+
+        print(report_study(name, out))
+    else:
+        run(name, data, out, jobs, list_, dry_run)
+
+
 @app.command(epilog="Example: alexzoo export runs/digits --target int8")
 def export(
     source: Annotated[str, typer.Argument(help="A run's folder, a .safetensors file in one, or a timm model's name.")],

@@ -64,7 +64,10 @@ def conclude(run: Run, files: list[Path]) -> list[dict]:
     files = files or [export(trained_network(run))[0]]
     recipe, folder = run.recipe, run.folder
     split = run.prepared.split(recipe.test_split)
-    rows = [onnx_evaluate.evaluate(files, split, views) | {"recipe": recipe.name} for views in recipe.views]
+    rows = []
+    for views in recipe.views:
+        predictions = folder / f"predictions-{views}.csv"  # a study compares networks image by image
+        rows.append(onnx_evaluate.evaluate(files, split, views, predictions=predictions) | {"recipe": recipe.name})
     (folder / "results.csv").unlink(missing_ok=True)
     append_results(folder / "results.csv", rows)
     write_report([folder], folder / "report")

@@ -45,7 +45,8 @@ def test_one_name_in_site_packages(names):
 
 
 def test_declarations_are_inside(names):
-    for folder, pattern in (("reproduce", "*.toml"), ("export", "*.toml"), ("reports", "paper.toml")):
+    whole = [("reproduce", "*.toml"), ("reproduce/studies", "*.toml"), ("export", "*.toml"), ("reports", "paper.toml")]
+    for folder, pattern in whole:
         for path in (ROOT / folder).glob(pattern):
             assert f"alexnet_zoo/_declared/{folder}/{path.name}" in names
     assert "alexnet_zoo/_declared/reports/paper.toml" in names
