@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
-from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, save, styled
+from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import written_whole
+from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, styled, to_bytes
 from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
 from alexnet_zoo.study.measures import read_curve, write_ranks
-from alexnet_zoo.study.plan import RATIOS, Comparison, Plan, find_claim, load_plan
 from alexnet_zoo.study.runner import STUDIES, Jobs
+from alexnet_zoo.study.study import RATIOS, Comparison, Study, find_claim, load_study
 from alexnet_zoo.study.summary import RULES, Found, arm_figures, finished_runs, summarise
 
 QUANTITIES = {
@@ -23,11 +25,15 @@ QUANTITIES = {
 }
 
 
-def report_study(name: str, out: Path | None) -> str:
+def report_study(name: str | None, out: Path | None) -> str:
     """Writes what the study's finished runs say beside them; returns its tables, for the screen."""
-    plan = load_plan(name)
-    out = out or STUDIES / plan.name
-    page, *rest = write_study(Jobs(plan, out))
+    if name is None:
+        raise UserError("--report: name the study; alexzoo study lists them", exit_code=2)
+    plan = load_study(name)
+    jobs = Jobs(plan, out or STUDIES / plan.name)
+    if not any(job.finished for job in jobs.all):
+        raise UserError(f"{jobs.out}: no finished run of {plan.name}; train it with: alexzoo study {name}")
+    page, *rest = write_study(jobs)
     return "\n".join([page.read_text(encoding="utf-8"), *map(str, (page, *rest))])
 
 
@@ -38,16 +44,17 @@ def write_study(jobs: Jobs) -> list[Path]:
     """
     plan, out, found = jobs.plan, jobs.out, summarise(jobs)
     tables = [comparisons_table(plan, found), arms_table(jobs)]
-    files = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
+    files: dict[str, str | bytes] = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
-        files[f"{table.name}.html"] = str(to_html(table)) + "\n"
-    for name, text in files.items():
-        (out / name).write_text(text, encoding="utf-8")
-    written = [out / name for name in files]
+        files[f"{table.name}.html"] = f"{to_html(table)}\n"
     for name, figure in (("forest", forest(found)), ("curves", curves(jobs))):
-        written += save(figure, out / f"{plan.name}-{name}") if figure else []
-    return written + ranks(jobs)
+        if figure:
+            files |= {f"{plan.name}-{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "svg")}
+    for name, content in files.items():
+        with written_whole(out / name) as partial:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    return [*(out / name for name in files), *ranks(jobs)]
 
 
 def ranks(jobs: Jobs) -> list[Path]:
@@ -62,7 +69,7 @@ def ranks(jobs: Jobs) -> list[Path]:
     return written
 
 
-def comparisons_table(plan: Plan, found: list[Found]) -> Table:
+def comparisons_table(plan: Study, found: list[Found]) -> Table:
     columns = [
         Column("claim", "Claim", width=0.24),
         Column("section", "Section"),

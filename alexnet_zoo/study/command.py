@@ -5,7 +5,7 @@ from pathlib import Path
 
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.study import runner, statistics
-from alexnet_zoo.study.plan import FOLDER, Comparison, Plan, load_plan
+from alexnet_zoo.study.study import FOLDER, Comparison, Study, load_study
 from alexnet_zoo.study.summary import RULES
 
 
@@ -15,7 +15,7 @@ def run(name: str | None, data: Path | None, out: Path | None, jobs: int, list_:
         for path in list_declared(FOLDER):
             print(f"{path.stem:16} {path.read_text().splitlines()[0].lstrip('# ')}")
         return
-    plan = load_plan(name)
+    plan = load_study(name)
     out = out or runner.STUDIES / plan.name
     if list_:
         print(*runner.Jobs(plan, out, data).lines(), sep="\n")
@@ -25,7 +25,7 @@ def run(name: str | None, data: Path | None, out: Path | None, jobs: int, list_:
         runner.run(plan, out, data, jobs)
 
 
-def describe(plan: Plan, jobs: runner.Jobs, at_a_time: int) -> str:
+def describe(plan: Study, jobs: runner.Jobs, at_a_time: int) -> str:
     """The arms, what is left to train and for how long, the comparisons with their power, the rules of the verdicts."""
     common = plan.set_lines(plan.set)
     lines = [f"{plan.name}, on {plan.data}: {plan.recipe} {' '.join(common)}"]
@@ -43,7 +43,7 @@ def describe(plan: Plan, jobs: runner.Jobs, at_a_time: int) -> str:
     return "\n".join([*lines, RULES])
 
 
-def expected(plan: Plan, comparison: Comparison) -> str:
+def expected(plan: Study, comparison: Comparison) -> str:
     """What a comparison can find, in words."""
     groups = [max(1, plan.seeds_of(arm) // comparison.average[0]) for arm in comparison.arms]
     least = statistics.least_p(*groups, paired=comparison.same_networks)
@@ -57,7 +57,7 @@ def expected(plan: Plan, comparison: Comparison) -> str:
     return f"{text}; {comparison.smallest:g} points are found with {alone:.0f}%, {corrected:.0f}%"
 
 
-def power_of(plan: Plan, comparison: Comparison, level: float) -> float:
+def power_of(plan: Study, comparison: Comparison, level: float) -> float:
     """The chance that the smallest effect of interest on the test error is found, as the pilot has it.
 
     What makes an image hard for both arms cancels; what they differ in, `apart`, is sampled with the images.

@@ -15,7 +15,7 @@ from queue import Queue
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress, say
-from alexnet_zoo.study.plan import Comparison, Plan
+from alexnet_zoo.study.study import Comparison, Study
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 STUDIES = Path("runs") / "studies"
@@ -55,7 +55,7 @@ class Job:
 class Jobs:
     """All commands of a study in the folder `out`: one seed of every arm before the next, then the averages."""
 
-    def __init__(self, plan: Plan, out: Path, data: Path | None = None):
+    def __init__(self, plan: Study, out: Path, data: Path | None = None):
         self.plan, self.out, self.data = plan, out, data
         self.others = [out.parent / name for name in plan.uses]
         rounds = range(max(map(plan.seeds_of, plan.arms)))
@@ -106,7 +106,7 @@ class Jobs:
         return [shlex.join(["alexzoo", *job.command()]) for job in self.all if not job.finished]
 
 
-def run(plan: Plan, out: Path, data: Path | None = None, jobs: int = 1) -> None:
+def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None:
     """Trains and evaluates what is not finished, `jobs` runs at a time; a failed one stops no other.
 
     Raises: UserError that names each run that failed, with its last line; KeyboardInterrupt, once every run has

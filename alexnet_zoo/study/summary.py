@@ -11,9 +11,9 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
 from alexnet_zoo.study import statistics
 from alexnet_zoo.study.measures import results_of, steps_to_leave, value_of, wrong
-from alexnet_zoo.study.plan import RATIOS, Comparison, find_claim
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.statistics import Estimate
+from alexnet_zoo.study.study import RATIOS, Comparison, find_claim
 
 RULES = (
     "Verdicts, in this order. excluded: an effect of the smallest size of interest is ruled out (equivalence test). "

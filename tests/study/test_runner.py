@@ -10,8 +10,8 @@ import pytest
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.studies import write_study
-from alexnet_zoo.study.plan import load_plan
 from alexnet_zoo.study.runner import Jobs, place
+from alexnet_zoo.study.study import load_study
 from alexnet_zoo.study.summary import summarise
 
 PLAN = """
@@ -48,7 +48,7 @@ BROKEN = "\nbroken = { seeds = 1, set = { batch_size = 5000 } }\n[[compare]]"
 @pytest.fixture
 def plan(tmp_path):
     (tmp_path / "small.toml").write_text(PLAN)
-    return load_plan(tmp_path / "small.toml")
+    return load_study(tmp_path / "small.toml")
 
 
 def test_commands_begin_with_one_seed_of_every_arm_and_end_with_the_averages(plan, tmp_path):
@@ -106,7 +106,7 @@ def test_a_study_killed_and_resumed_with_a_run_that_fails(tmp_path):
     assert all(path.stat().st_mtime_ns == before for path, before in finished.items())
 
     plan_file.write_text(PLAN)
-    plan = load_plan(plan_file)
+    plan = load_study(plan_file)
     assert Jobs(plan, out).lines() == []
     assert not list(out.glob("*/checkpoints"))
     check_what_it_found(Jobs(plan, out))
@@ -114,7 +114,7 @@ def test_a_study_killed_and_resumed_with_a_run_that_fails(tmp_path):
     (tmp_path / "second.toml").write_text('uses = ["small"]\n' + PLAN.replace("[arms]\nbase", "[arms]\nsame-as-base"))
     second = (tmp_path / "second.toml").read_text().replace('"base"', '"same-as-base"')
     (tmp_path / "second.toml").write_text(second)
-    lines = Jobs(load_plan(tmp_path / "second.toml"), tmp_path / "studies" / "second").lines()
+    lines = Jobs(load_study(tmp_path / "second.toml"), tmp_path / "studies" / "second").lines()
     assert len(lines) == 1 and lines[0].startswith(f"alexzoo evaluate {out}/base-seed0 {out}/base-seed1")
 
 

@@ -9,8 +9,8 @@ import pytest
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.studies import write_study
 from alexnet_zoo.study.measures import ranks_of, steps_to_leave, value_of
-from alexnet_zoo.study.plan import load_plan
 from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.study import load_study
 from alexnet_zoo.study.summary import summarise
 from alexnet_zoo.train.recipe import save_recipe
 
@@ -37,7 +37,7 @@ def study(tmp_path_factory):
     extra = '[[compare]]\nclaim = "dropout"\narms = ["worse", "better"]\nmeasure = "epochs_to_best"\nsmallest = 1.5\n'
     questions = [QUESTION.format(arm) for arm in ("same", "worse", "better", "three")]
     (folder / "plan.toml").write_text(PLAN + "".join(questions) + extra)
-    plan, rng = load_plan(folder / "plan.toml"), np.random.default_rng(0)
+    plan, rng = load_study(folder / "plan.toml"), np.random.default_rng(0)
     hard = rng.standard_normal(IMAGES)
     for (arm, seed), job in Jobs(plan, folder / "out").runs.items():
         job.folder.mkdir(parents=True)

@@ -24,11 +24,11 @@ RATIOS = ("epochs_to_25", "epochs_to_best", "time")  # compared as first / secon
 Measure = Literal["test_error", "train_error", "epochs_to_25", "epochs_to_best", "time", "left_guessing"]
 
 
-class Strict(BaseModel):
+class Declared(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Arm(Strict):
+class Arm(Declared):
     """What is trained: the study's recipe and settings, and what this arm changes."""
 
     recipe: str | None = None  # in place of the study's
@@ -36,7 +36,7 @@ class Arm(Strict):
     seeds: int | None = Field(None, gt=0)  # 0 to seeds - 1, in place of the study's
 
 
-class Comparison(Strict):
+class Comparison(Declared):
     """A question: first arm less second, or for ratios first / second, in the order of the claim in paper.toml."""
 
     arms: tuple[str, str]
@@ -68,7 +68,7 @@ class Comparison(Strict):
         return self
 
 
-class Pilot(Strict):
+class Pilot(Declared):
     """What is known before the first run, for the power that --dry-run prints."""
 
     source: str
@@ -78,8 +78,8 @@ class Pilot(Strict):
     minutes: float = Field(gt=0)  # a run, on the one core or device that it gets
 
 
-class Plan(Strict):
-    """A study."""
+class Study(Declared):
+    """A study, as it is planned."""
 
     name: str
     recipe: str
@@ -93,7 +93,7 @@ class Plan(Strict):
     pilot: Pilot | None = None
 
     @model_validator(mode="after")
-    def names_agree(self) -> "Plan":
+    def names_agree(self) -> "Study":
         for comparison in self.compare:
             for arm in comparison.arms:
                 if arm not in self.arms:
@@ -128,13 +128,13 @@ class Plan(Strict):
         return load_recipe(self.recipe_of(arm), self.changes(arm, seed))
 
 
-def load_plan(name: str | Path) -> Plan:
+def load_study(name: str | Path) -> Study:
     """The plan NAME of reproduce/studies, or in the file at a path; every arm's recipe is resolved once.
 
     Raises UserError (exit code 2) with the file, the field and what is allowed.
     """
     path = declared(FOLDER, name)
-    plan = validated(Plan, path, {"name": path.stem, **read_declared(FOLDER, path, OWN)})
+    plan = validated(Study, path, {"name": path.stem, **read_declared(FOLDER, path, OWN)})
     for arm in plan.arms:
         try:
             plan.resolved(arm, 0)

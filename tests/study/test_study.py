@@ -8,7 +8,7 @@ import torch
 
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.study.plan import FOLDER, load_plan, toml
+from alexnet_zoo.study.study import FOLDER, load_study, toml
 
 PLAN = """
 recipe = "digits"
@@ -30,7 +30,7 @@ def written(folder, text):
 
 
 def test_a_run_of_an_arm(tmp_path):
-    plan = load_plan(written(tmp_path, PLAN))
+    plan = load_study(written(tmp_path, PLAN))
     assert plan.changes("no-lrn", 1) == ["epochs=1", "model_args.width_mult=0.125", "model_args.lrn=false", "seed=1"]
     recipe = plan.resolved("no-lrn", 1)
     assert (recipe.epochs, recipe.seed) == (1, 1)
@@ -52,7 +52,7 @@ def test_a_run_of_an_arm(tmp_path):
 def test_what_is_wrong_is_said_in_one_line(tmp_path, before, after, said):
     assert before in PLAN
     with pytest.raises(UserError, match="plan.toml") as raised:
-        load_plan(written(tmp_path, PLAN.replace(before, after)))
+        load_study(written(tmp_path, PLAN.replace(before, after)))
     assert said in str(raised.value) and "\n" not in str(raised.value)
     assert raised.value.exit_code == 2
 
@@ -62,7 +62,7 @@ def test_a_plan_builds_on_another_but_has_arms_and_questions_of_its_own(tmp_path
     (tmp_path / "next.toml").write_text(
         'base = "plan"\nseeds = 3\ncompare = []\narms = { fast = { set = { lr = 0.02 } } }'
     )
-    plan = load_plan(tmp_path / "next.toml")
+    plan = load_study(tmp_path / "next.toml")
     assert (plan.name, plan.recipe, plan.seeds, list(plan.arms), plan.compare) == ("next", "digits", 3, ["fast"], [])
 
 
@@ -73,7 +73,7 @@ def test_values_as_toml():
 
 @pytest.mark.parametrize("path", list_declared(FOLDER), ids=lambda path: path.stem)
 def test_committed_plans_name_networks_that_exist(path):
-    plan = load_plan(path)
+    plan = load_study(path)
     with torch.device("meta"):
         for arm in plan.arms:
             recipe = plan.resolved(arm, 0)
