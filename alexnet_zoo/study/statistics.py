@@ -34,9 +34,10 @@ def crossed(first: np.ndarray, second: np.ndarray | None = None) -> Estimate:
 
     Networks and images are crossed random effects. The variance over images and the variance over networks both count
     what is left over (network by image); so it is taken off once. A negative component counts as zero, which makes the
-    interval somewhat wide where seeds differ by nothing else. Degrees of freedom: Satterthwaite. This is the variance
-    of studies of several readers and cases (Gallas, "One-shot estimate of MRMC variance", Academic Radiology 2006),
-    with networks for readers; see also Owen, "The pigeonhole bootstrap" (2007).
+    interval somewhat wide where seeds differ in nothing else; from two networks of a large spread it is too narrow.
+    Degrees of freedom: Satterthwaite. This is the variance of studies of several readers and cases (Gallas, "One-shot
+    estimate of MRMC variance", Academic Radiology 2006), with networks for readers; see also Owen, "The pigeonhole
+    bootstrap" (2007).
     """
     arms = [first] if second is None else [first, second]
     means = [arm.mean(axis=-2) for arm in arms]  # of each image over the networks
