@@ -8,7 +8,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "alexnet_zoo"
 FILES = sorted(PACKAGE.rglob("*.py"))
-ORDER = ["models", "data", "train", "onnx", ("report", "benchmark")]  # each room imports from those before it
+ORDER = ["models", "data", "train", "onnx", "study", ("report", "benchmark")]  # each room imports from those before it
 LINES, PARAMETERS = 40, 8
 TREES = {path: ast.parse(path.read_text()) for path in FILES}
 
