@@ -68,6 +68,11 @@ def html_page(tables: Sequence[Table], pictures: Sequence[Picture], results: Res
     )  # fmt: skip
 
 
+def html_table(table: Table) -> str:
+    """One table as HTML, for a page of the reader's own."""
+    return _environment(autoescape=True).get_template("table.html.j2").render(table=table)
+
+
 def model_card(run: RunRecord) -> str:
     """The run's README.md for a model hub, in Hugging Face's format."""
     recipe = run.recipe

@@ -9,7 +9,8 @@ import numpy as np
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
 from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, styled, to_bytes
-from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_html, to_latex, to_markdown
+from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_latex, to_markdown
+from alexnet_zoo.report.page import html_table
 from alexnet_zoo.study.measures import read_curve, write_ranks
 from alexnet_zoo.study.runner import STUDIES, Jobs
 from alexnet_zoo.study.study import RATIOS, Comparison, Study, find_claim, load_study
@@ -47,7 +48,7 @@ def write_study(jobs: Jobs) -> list[Path]:
     files: dict[str, str | bytes] = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
-        files[f"{table.name}.html"] = f"{to_html(table)}\n"
+        files[f"{table.name}.html"] = html_table(table)
     for name, figure in (("forest", forest(found)), ("curves", curves(jobs))):
         if figure:
             files |= {f"{plan.name}-{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "svg")}
