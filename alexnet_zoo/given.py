@@ -46,7 +46,7 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
     run = run_of(weights) if weights else Path(source)
     if (run / "recipe.toml").exists():
         recipe, model, classes, mean = open_run(run, weights)
-        inputs = Preprocessing(classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
+        inputs = preprocessing_of_run(recipe, classes, mean)
         return network_of(recipe, model, inputs, find_data(recipe, data, run), weights or run / "model.safetensors")
     prepared = open_data(data) if data else None
     model = open_model(source, checkpoint, prepared)
@@ -61,8 +61,13 @@ def trained_network(run: Run) -> Network:
     """That of a run whose training has just ended."""
     recipe, prepared, weights = run.recipe, run.prepared, run.folder / "model.safetensors"
     model = load_network(recipe, len(prepared.classes), weights)
-    inputs = Preprocessing(prepared.classes, recipe.image_size, recipe.crop_size, prepared.mean, recipe.input_scale)
+    inputs = preprocessing_of_run(recipe, prepared.classes, prepared.mean)
     return network_of(recipe, model, inputs, prepared, weights)
+
+
+def preprocessing_of_run(recipe: Recipe, classes: list[str], mean: np.ndarray) -> Preprocessing:
+    sizes = recipe.image_size, recipe.crop_size
+    return Preprocessing(classes, *sizes, mean, recipe.input_scale, mean_place=recipe.mean_place)
 
 
 def network_of(recipe: Recipe, model: nn.Module, inputs: Preprocessing, prepared: Prepared, weights: Path) -> Network:

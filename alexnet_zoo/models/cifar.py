@@ -1,7 +1,9 @@
 """The four-layer networks for CIFAR-10 of sections 3.1 and 3.3, which the paper does not spell out.
 
 They are the nets of the authors' code of that time, named there by the error that they reach: 18% (three convolutional
-layers), 13% (two convolutional and two locally connected ones) and 11% (the same with normalisation).
+layers, here without the normalisation within each map that stood after its first two poolings), 13% (two convolutional
+layers and two locally connected ones) and 11% (with LRN, and a wider third layer). The pair of section 3.3 is one
+network: the 13% net without LRN and with it.
 """
 
 import torch
@@ -113,19 +115,19 @@ default_cfgs = generate_default_cfgs(
 
 @register_model
 def cifar10_krizhevsky_18pct(pretrained: bool = False, **kwargs) -> CifarNet:
-    """Four layers for CIFAR-10, of Figure 1: conv 32, conv 32, conv 64, fc 10."""
+    """Four layers for CIFAR-10, of Figure 1, without normalisation: conv 32, conv 32, conv 64, fc 10."""
     return _create("cifar10_krizhevsky_18pct", pretrained, **kwargs)
 
 
 @register_model
 def cifar10_krizhevsky_13pct(pretrained: bool = False, **kwargs) -> CifarNet:
-    """Four layers for CIFAR-10, of section 3.3, without LRN: conv 64, conv 64, local 32, local 32, fc 10."""
+    """Four layers for CIFAR-10, of section 3.3: conv 64, conv 64, local 32, local 32, fc 10; lrn=True adds LRN."""
     args = dict(local=(32, 32), stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
     return _create("cifar10_krizhevsky_13pct", pretrained, **dict(args, **kwargs))
 
 
 @register_model
 def cifar10_krizhevsky_11pct(pretrained: bool = False, **kwargs) -> CifarNet:
-    """Four layers for CIFAR-10, of section 3.3, with LRN: conv 64, conv 64, local 64, local 32, fc 10."""
+    """The authors' own net with LRN, wider than that of section 3.3: conv 64, conv 64, local 64, local 32, fc 10."""
     args = dict(local=(64, 32), lrn=True, stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
     return _create("cifar10_krizhevsky_11pct", pretrained, **dict(args, **kwargs))

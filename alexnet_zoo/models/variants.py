@@ -44,9 +44,10 @@ CONV6 = conv(256, 3, padding=1, reads=BOTH)  # over pool5, in the nets marked *
 
 def as_run(net: Net) -> Net:
     """As the authors ran it where that differs from the text: the order of layers 1 and 2, a second normalisation,
-    alpha divided by n, the deviation of the initial weights. How it was trained is in the recipe."""
+    alpha divided by n, pooling that rounds up, the deviation of the initial weights. How it was trained is in the
+    recipe, and the list of all differences in train/differences.py."""
     net = net.with_after("conv1", norm, pool, relu).with_after("conv2", relu, norm, second_norm, pool)
-    net = net.with_fields(Norm, alpha=1e-4 / 5)
+    net = net.with_fields(Norm, alpha=1e-4 / 5).with_fields(Pool, rounds_up=True)
     for name in net.names(Convolution)[2:]:
         net = net.with_fields(name, std=0.03)
     return net
@@ -196,9 +197,8 @@ def alexnet_krizhevsky_net146_2011(pretrained: bool = False, **kwargs) -> AlexNe
 
 @register_model
 def alexnet_krizhevsky_net147(pretrained: bool = False, **kwargs) -> AlexNet:
-    """Net 145 with pooling that does not overlap, which rounds up, and with paddings that fit it."""
-    net = NET145.with_fields(Pool, window=2, rounds_up=True)
-    net = net.with_fields("conv2", padding=1).with_fields("conv5", padding=0)
+    """Net 145 with pooling that does not overlap, and with paddings that fit it."""
+    net = NET145.with_fields(Pool, window=2).with_fields("conv2", padding=1).with_fields("conv5", padding=0)
     return _create("alexnet_krizhevsky_net147", pretrained, kwargs, net)
 
 

@@ -5,20 +5,27 @@ from collections import OrderedDict
 import torch
 from torch import Tensor, nn
 
-from alexnet_zoo.data.batches.augment import ten_crop_offsets
+from alexnet_zoo.data.batches.augment import centre_of, ten_crop_offsets
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 
 
+class Planes(nn.Module):
+    """uint8 images (N, S, S, 3) to float32 (N, 3, S, S)."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels.permute(0, 3, 1, 2).float()
+
+
 class LessTheMean(nn.Module):
-    """uint8 images (N, S, S, 3) to float32 (N, 3, S, S), less the mean image, divided by the scale."""
+    """(N, 3, s, s) less the mean image (3, s, s), divided by the scale."""
 
     def __init__(self, mean_image: Tensor, scale: Tensor):
         super().__init__()
-        self.register_buffer("image", mean_image.permute(2, 0, 1).contiguous())
+        self.register_buffer("image", mean_image)
         self.register_buffer("scale", scale)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        return (pixels.permute(0, 3, 1, 2).float() - self.image) / self.scale
+    def forward(self, x: Tensor) -> Tensor:
+        return (x - self.image) / self.scale
 
 
 class TenCrops(nn.Module):
@@ -44,9 +51,13 @@ class AverageOfTen(nn.Module):
 
 def with_test_procedure(model: nn.Module, inputs: Preprocessing) -> nn.Sequential:
     """The layers of a network that is a sequence, under their own names, between the test procedure's."""
+    centred = inputs.mean_place == "centre"  # as run: the same mean under every crop, so it follows the cropping
+    mean_image = centre_of(inputs.mean_tensor(), inputs.crop_size if centred else inputs.image_size)
+    mean = {"mean": LessTheMean(mean_image, inputs.scale_tensor().reshape(-1, 1, 1))}
+    ten_crops = {"ten_crops": TenCrops(inputs.image_size, inputs.crop_size)}
     layers = OrderedDict(
-        mean=LessTheMean(inputs.mean_tensor(), inputs.scale_tensor().reshape(-1, 1, 1)),
-        ten_crops=TenCrops(inputs.image_size, inputs.crop_size),
+        planes=Planes(),
+        **(ten_crops | mean if centred else mean | ten_crops),
         **dict(model.named_children()),
         softmax=nn.Softmax(dim=1),
         average=AverageOfTen(),

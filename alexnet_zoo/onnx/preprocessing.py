@@ -19,8 +19,9 @@ class Preprocessing:
     """What a network expects: its classes, in the order of its outputs, and how pixels become its input.
 
     Of an image of image_size x image_size RGB pixels, 0 to 255, it reads crops of crop_size, from which the mean image
-    (image_size, image_size, 3) is subtracted at the crop's place, divided by scale, of all or of each channel. Channels
-    are those of the mean image: "rgb", or "bgr" as Caffe has them.
+    (image_size, image_size, 3) is subtracted at the crop's place, or with mean_place "centre" its centre crop wherever
+    the crop lies, mirrored or not; divided by scale, of all or of each channel. Channels are those of the mean image:
+    "rgb", or "bgr" as Caffe has them.
     """
 
     classes: list[str]
@@ -29,6 +30,7 @@ class Preprocessing:
     mean_image: np.ndarray
     scale: float | tuple[float, float, float] = 1.0
     order: str = "rgb"
+    mean_place: str = "crop"
 
     def mean_tensor(self) -> torch.Tensor:
         """The mean image as to_input takes it."""
@@ -42,7 +44,7 @@ class Preprocessing:
         """The network's input (images * views, 3, crop_size, crop_size) of some images: their centre crops or ten."""
         mean, scale = self.mean_tensor(), self.scale_tensor().reshape(3, 1, 1)
         if self.order == "rgb":
-            return crops_of(dataset, rows, views, self.crop_size, mean, scale)
+            return crops_of(dataset, rows, views, self.crop_size, mean, scale, self.mean_place)
         crops = crops_of(dataset, rows, views, self.crop_size, torch.zeros_like(mean))
         return (crops.flip(1) - mean[0, 0].reshape(3, 1, 1)) / scale
 
@@ -56,6 +58,7 @@ class Preprocessing:
             "crop_size": str(self.crop_size),
             "scale": json.dumps(self.scale),
             "mean": json.dumps(self.mean_image.mean(axis=(0, 1), dtype=np.float64).round(4).tolist()),
+            "mean_place": self.mean_place,
             "mean_image": base64.b64encode(array.getvalue()).decode(),
         }
 
@@ -71,7 +74,9 @@ class Preprocessing:
         try:
             array = np.load(io.BytesIO(base64.b64decode(metadata["mean_image"])), allow_pickle=False)
             image_size, crop_size = int(metadata["image_size"]), int(metadata["crop_size"])
-            found = cls(json.loads(metadata["classes"]), image_size, crop_size, array, _scale(metadata))
+            place = metadata.get("mean_place", "crop")  # older files do not say it
+            classes = json.loads(metadata["classes"])
+            found = cls(classes, image_size, crop_size, array, _scale(metadata), mean_place=place)
         except (ValueError, EOFError) as error:
             raise UserError(f"{file}: its metadata cannot be read ({error}); export it again") from None
         if array.shape != (image_size, image_size, 3) or not 0 < crop_size <= image_size:
@@ -127,7 +132,9 @@ def parse_channels(option: str, text: str) -> tuple[float, float, float]:
     return first, second, third
 
 
-def crops_of(dataset: Dataset, rows: slice, views: int, crop_size: int, mean: torch.Tensor, scale=1.0) -> torch.Tensor:
+def crops_of(
+    dataset: Dataset, rows: slice, views: int, crop_size: int, mean: torch.Tensor, scale=1.0, mean_place: str = "crop"
+) -> torch.Tensor:
     """The centre crop (views=1) or the ten crops of each image in rows: (images * views, 3, crop_size, crop_size)."""
     count = rows.stop - rows.start
     if views == 1:
@@ -142,7 +149,7 @@ def crops_of(dataset: Dataset, rows: slice, views: int, crop_size: int, mean: to
         )
     indices = np.repeat(np.arange(rows.start, rows.stop), views)
     pixels = dataset.gather(indices, crops.tops, crops.lefts, crop_size)
-    return to_input(pixels, crops, mean, scale)
+    return to_input(pixels, crops, mean, scale, mean_place=mean_place)
 
 
 def _scale(metadata: dict[str, str]) -> float | tuple[float, ...]:

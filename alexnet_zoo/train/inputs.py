@@ -86,5 +86,5 @@ class Inputs:
         device = self.layout.device
         pixels = batch.pixels.to(device, non_blocking=True)
         out = None if self.memory is None else self.memory[: len(pixels)]
-        inputs = to_input(pixels, batch.crops.to(device), self.mean, scale, out)
+        inputs = to_input(pixels, batch.crops.to(device), self.mean, scale, out, self.recipe.mean_place)
         return inputs, batch.labels.to(device, non_blocking=True)

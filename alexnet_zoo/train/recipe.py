@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from alexnet_zoo.declared import declared, origins, read_declared, validated
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.train.differences import DIFFERENCES
 
 Colour = Literal["published", "as_run", "none"]
 DataSet = Literal[
@@ -72,6 +73,7 @@ class Recipe(BaseModel):
     crop_size: int = Field(224, gt=0)  # side of what the network sees
     random_crop: bool = True
     mirror: bool = True
+    mean_place: Literal["crop", "centre"] = "crop"  # where of the mean image lies what is subtracted from a crop
     crop_chunk: int = Field(1, gt=0)  # neighbours in a batch that share one crop and mirror decision
     colour: Colour = "published"  # the noise of section 4.1
     input_scale: float = Field(1.0, gt=0)  # pixels less the mean are divided by this; the paper does not
@@ -83,6 +85,7 @@ class Recipe(BaseModel):
     optimizer: Literal["paper", "sgd"] = "paper"  # the rate inside the velocity (section 5), or torch's, outside
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)
+    weight_decay_layers: dict[str, float] = {}  # layers with another one
     decay_biases: bool = True
     lr: float = Field(0.01, gt=0)
     bias_lr: float | None = Field(None, gt=0)  # of biases, which then does not drop with their layer's; 0 where that is
@@ -145,13 +148,18 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def explain_recipe(name: str | Path) -> str:
-    """A recipe, a field a line, with the file that set it; "default" is the paper's value, or none."""
+    """A recipe, a field a line, with the file that set it; "default" is the paper's value, or none.
+
+    One that builds on as-run-145 is followed by the list of what that run did otherwise than the text.
+    """
     recipe = load_recipe(name)
     files = origins("reproduce", declared("reproduce", name), own=("name", "reproduces"))
     lines = []
     for field, value in recipe.model_dump(exclude_none=True).items():
         line = f"{field} = {json.dumps(value)}"
         lines.append(f"{line:60} # {files.get(field, 'default')}")
+    if "as-run-145.toml" in files.values():
+        lines += ["", "Where net 145, as run, differs from the text:", *map(str, DIFFERENCES)]
     return "\n".join(lines)
 
 

@@ -41,6 +41,16 @@ def test_shapes_and_initialisation(name, size):
     assert ("norm1" in dict(model.named_children())) == (name == "11pct")
 
 
+def test_the_pair_of_section_3_3_is_one_network_with_and_without_lrn():
+    without = timm.create_model("cifar10_krizhevsky_13pct", img_size=24)
+    normalised = timm.create_model("cifar10_krizhevsky_13pct", img_size=24, lrn=True)
+    shapes = [{name: tensor.shape for name, tensor in net.state_dict().items()} for net in (without, normalised)]
+    assert shapes[0] == shapes[1]
+    names = [name for name, _ in normalised.named_children()]
+    assert [name for name in names if not name.startswith("norm")] == [name for name, _ in without.named_children()]
+    assert names[:8] == "conv1 act1 pool1 norm1 conv2 act2 norm2 pool2".split()
+
+
 def test_pooled_maps_halve():
     model = timm.create_model("cifar10_krizhevsky_13pct", img_size=24)
     assert model.local3.weight.shape == (36, 64 * 9, 32) and model.fc10.in_features == 32 * 36

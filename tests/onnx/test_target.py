@@ -2,6 +2,7 @@
 
 import json
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -26,6 +27,7 @@ from alexnet_zoo.models.lrn import LocalResponseNorm
 from alexnet_zoo.onnx.evaluate import as_probabilities, evaluate, some_crops
 from alexnet_zoo.onnx.export import describe, export, to_proto, write
 from alexnet_zoo.onnx.lrn_forms import FourthPower, PoolThenRoot
+from alexnet_zoo.onnx.pixels import with_test_procedure
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.onnx.quantize import cost_of, to_float16, to_int8
 from alexnet_zoo.onnx.session import OnnxClassifier
@@ -134,6 +136,17 @@ def test_every_model_with_every_target(name, prepared, inputs, crops, exported_o
     with torch.no_grad():
         each = [model(view).softmax(1) for view in [*views, *(view.flip(3) for view in views)]]
     np.testing.assert_allclose(found, torch.stack(each).mean(0).numpy(), atol=1e-4)
+
+
+@pytest.mark.parametrize("place", ["crop", "centre"])
+def test_pixels_lose_the_same_mean_as_crops(prepared, place):
+    inputs = Preprocessing(prepared.classes, IMAGE, CROP, prepared.mean, 50.0, mean_place=place)
+    inputs = Preprocessing.from_metadata(inputs.to_metadata(), Path("file.onnx"))
+    torch.manual_seed(0)
+    model, split = nn.Sequential(nn.Conv2d(3, 4, CROP), nn.Flatten()), prepared.split("val")
+    expected = model(inputs.crops(split, slice(0, 3), 10)).softmax(1).unflatten(0, (3, 10)).mean(1)
+    pixels = split.gather(range(3), [0] * 3, [0] * 3, IMAGE)
+    torch.testing.assert_close(with_test_procedure(model, inputs)(pixels), expected)
 
 
 def test_rooted_normalisation_is_the_formula():

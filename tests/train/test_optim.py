@@ -86,6 +86,50 @@ def test_net_145_as_run():
     assert (schedule.colour(66.9), schedule.colour(67)) == ("as_run", "none")
 
 
+CHAIN = {  # facts: rates of conv1, conv6, fc7, fc8 after so many epochs; 0.0 is a frozen layer
+    "as-run-146-2009": {0: [1e-3, 1e-2, 1e-2, 1e-2], 2.2: [1e-3, 1e-3, 1e-3, 1e-3], 6.6: [1e-3, 1e-3, 1e-3, 1e-3]},
+    "as-run-146-2011": {0: [1e-3, 1e-3, 1e-2, 1e-2], 5.9: [1e-3, 1e-3, 1e-2, 1e-2], 6: [1e-3, 1e-3, 1e-3, 1e-3]},
+    "as-run-146-2012-2009": {
+        **{0: [1e-4, 1e-3, 1e-3, 1e-3], 3: [1e-5, 1e-3, 1e-3, 1e-3], 4: [0, 1e-3, 1e-3, 1e-3]},
+        **{22: [0, 1e-4, 1e-4, 1e-4], 42: [0, 1e-5, 1e-5, 1e-5]},
+    },
+    "as-run-145-continued": {0: [0, 1e-3, 1e-3, 1e-3], 16: [0, 1e-4, 1e-4, 1e-4], 33: [0, 1e-5, 1e-5, 1e-5]},
+    "as-run-145-half": {47: [1e-3] * 4, 66: [1e-5, 1e-4, 1e-4, 1e-4], 95: [0, 1e-5, 1e-5, 1e-5]},
+    "as-run-147": {78: [1e-4] * 4, 79: [0, 1e-5, 1e-5, 1e-5]},
+    "as-run-148": {43: [1e-3] * 4, 69: [1e-5, 1e-4, 1e-4, 1e-4], 73: [0, 1e-4, 1e-4, 1e-4], 86: [0] + [1e-5] * 3},
+    "as-run-150": {48: [1e-3] * 4, 66: [1e-5, 1e-4, 1e-4, 1e-4], 72: [0, 1e-4, 1e-4, 1e-4], 79: [0] + [1e-5] * 3},
+}
+
+
+@pytest.mark.parametrize("name, expected", CHAIN.items(), ids=CHAIN)
+def test_rates_as_run(name, expected):
+    schedule = Schedule(load_recipe(name), steps=10_009)
+    for epochs, rates in expected.items():
+        found = schedule.rates(epochs, ["conv1", "conv6", "fc6", "fc7", "fc8"])
+        assert [found[layer] for layer in ("conv1", "conv6", "fc7", "fc8")] == pytest.approx(rates)
+
+
+def test_when_colour_noise_ended_as_run():
+    ends = {"145-2010": 68, "145-continued": 33, "145-half": 66, "146-2012-2009": 38, "148": 69, "150": 66}
+    for name, end in ends.items():
+        schedule = Schedule(load_recipe(f"as-run-{name}"), steps=10_009)
+        assert (schedule.colour(end - 0.1), schedule.colour(end)) == ("as_run", "none"), name
+    for name in ("146-2009", "146-2011", "147"):  # no note says that it ended
+        assert Schedule(load_recipe(f"as-run-{name}"), steps=10_009).colour(99) == "as_run", name
+
+
+def test_layers_can_have_a_decay_of_their_own():
+    with torch.device("meta"):
+        model = timm.create_model("cifar10_krizhevsky_13pct", img_size=24)
+    decays = {}
+    for group in make_optimizer(model, load_recipe("cifar10-no-lrn")).param_groups:
+        decays[group["layer"], group["bias"]] = group["weight_decay"]
+    assert decays == {
+        **{("conv1", False): 0.0, ("conv2", False): 0.0, ("", False): 0.004},
+        **{("conv1", True): 0.0, ("conv2", True): 0.0, ("", True): 0.0},
+    }
+
+
 def test_fine_tuning_of_146_as_run():
     schedule = Schedule(load_recipe("as-run-146-2012-2011"), steps=10_009)
 

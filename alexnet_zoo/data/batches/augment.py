@@ -106,41 +106,61 @@ def ten_crop_offsets(image_size: int, crop_size: int) -> list[tuple[int, int, bo
     return [(top, left, mirror) for mirror in (False, True) for top, left in places]
 
 
+def centre_of(mean: Tensor, size: int) -> Tensor:
+    """Cut the centre crop (3, size, size) out of a mean image (S, S, 3)."""
+    place = (mean.shape[0] - size) // 2
+    return mean[place : place + size, place : place + size].permute(2, 0, 1).contiguous()
+
+
 def to_input(
-    pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor = 1.0, out: Tensor | None = None
+    pixels: Tensor,
+    crops: Crops,
+    mean: Tensor,
+    scale: float | Tensor = 1.0,
+    out: Tensor | None = None,
+    mean_place: str = "crop",
 ) -> Tensor:
     """Compute the network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
 
     Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; scale, of all or
     (3, 1, 1) of each channel; all on one device; out, on a CPU, where to write the result (memory that is used again
-    is three times as fast as new memory).
+    is three times as fast as new memory); mean_place, "centre" for the mean image's centre crop under every crop,
+    mirrored or not, as the authors ran it.
     Returns float32 (B, 3, s, s).
     """
     batch, size = pixels.shape[:2]
     if pixels.device.type == "cpu":
         inputs = torch.empty(batch, 3, size, size) if out is None else out
-        _to_input_by_image(pixels, crops, mean, scale, inputs)
+        _to_input_by_image(pixels, crops, mean, scale, inputs, mean_place)
         return inputs
-    places = mean.unfold(0, size, 1).unfold(1, size, 1)  # a view: the mean's crop (3, s, s) at every (top, left)
-    inputs = pixels.permute(0, 3, 1, 2) - places[crops.tops, crops.lefts]
+    if mean_place == "centre":
+        under = centre_of(mean, size)
+        under = torch.where(crops.mirror[:, None, None, None], under.flip(-1), under)  # inputs are mirrored below
+    else:
+        places = mean.unfold(0, size, 1).unfold(1, size, 1)  # a view: the mean's crop (3, s, s) at every (top, left)
+        under = places[crops.tops, crops.lefts]
+    inputs = pixels.permute(0, 3, 1, 2) - under
     inputs += crops.colour[:, :, None, None]
     inputs /= scale
     return torch.where(crops.mirror[:, None, None, None], inputs.flip(-1), inputs)
 
 
-def _to_input_by_image(pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor, inputs: Tensor) -> None:
+def _to_input_by_image(
+    pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor, inputs: Tensor, mean_place: str
+) -> None:
     """to_input on a CPU, bit for bit: one image at a time stays in its cache, and is turned around as bytes."""
     size, edge = pixels.shape[1], mean.shape[1]
     upright = mean.permute(2, 0, 1).contiguous()
     means = {False: upright, True: upright.flip(-1)}
+    centre = centre_of(mean, size) if mean_place == "centre" else None
     planes = torch.empty(3, size, size, dtype=torch.uint8)
     coloured, divided = bool(crops.colour.any()), isinstance(scale, Tensor) or scale != 1
     places = (field.tolist() for field in (crops.tops, crops.lefts, crops.mirror))
     for image, result, colour, top, left, mirror in zip(pixels, inputs, crops.colour, *places, strict=True):
         planes.copy_(image.permute(2, 0, 1))
         left = edge - size - left if mirror else left
-        centred = means[mirror][:, top : top + size, left : left + size]
-        torch.sub(planes.flip(-1) if mirror else planes, centred, out=result)
+        under = means[mirror][:, top : top + size, left : left + size] if centre is None else centre
+        torch.sub(planes.flip(-1) if mirror else planes, under, out=result)
         if coloured:
             result += colour[:, None, None]
         if divided:

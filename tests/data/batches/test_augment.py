@@ -29,23 +29,25 @@ def draw(batch, seed=0, **options):
 
 
 @pytest.mark.parametrize("scale", [1.0, AS_RUN_SCALE, torch.tensor([2.0, 3.0, 4.0]).reshape(3, 1, 1)])
-@pytest.mark.parametrize("batch", [0, 1, 11])
-def test_to_input_against_numpy(batch, scale):
+@pytest.mark.parametrize("batch, mean_place", [(0, "crop"), (1, "crop"), (11, "crop"), (11, "centre")])
+def test_to_input_against_numpy(batch, mean_place, scale):
     rng = np.random.default_rng(0)
     images, mean = rng.integers(0, 256, (batch, S, S, 3), dtype=np.uint8), rng.uniform(0, 255, (S, S, 3))
     crops = draw(batch)
     places = list(zip(crops.tops.tolist(), crops.lefts.tolist(), strict=True))
     cut = [image[top : top + s, left : left + s] for image, (top, left) in zip(images, places, strict=True)]
     pixels = np.stack(cut) if batch else np.zeros((0, s, s, 3), np.uint8)
-    found = to_input(torch.from_numpy(pixels), crops, torch.from_numpy(mean).float(), scale)
+    arguments = torch.from_numpy(pixels), crops, torch.from_numpy(mean).float(), scale
+    found = to_input(*arguments, mean_place=mean_place)
     assert found.dtype == torch.float32 and found.shape == (batch, 3, s, s) and found.is_contiguous()
     again = torch.full_like(found, 7)
-    assert to_input(torch.from_numpy(pixels), crops, torch.from_numpy(mean).float(), scale, out=again) is again
+    assert to_input(*arguments, again, mean_place) is again
     assert torch.equal(again, found)
     for number, (top, left) in enumerate(places):
-        expected = pixels[number] - mean[top : top + s, left : left + s] + crops.colour[number].numpy()
-        if crops.mirror[number]:
-            expected = expected[:, ::-1]
+        under, turned = mean[top : top + s, left : left + s], slice(None, None, -1 if crops.mirror[number] else 1)
+        if mean_place == "centre":  # the same, the same way round, under every crop
+            under = mean[(S - s) // 2 : (S + s) // 2, (S - s) // 2 : (S + s) // 2][:, turned]
+        expected = (pixels[number] - under + crops.colour[number].numpy())[:, turned]
         assert np.allclose(found[number].numpy(), expected.transpose(2, 0, 1) / np.asarray(scale), atol=1e-4)
     assert batch < 11 or 0 < crops.mirror.sum() < batch
 
