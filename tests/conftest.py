@@ -1,14 +1,19 @@
 """Fixtures that several rooms share. Photographs are never committed: tests that need them skip where they are not."""
 
+import io
 import os
+import pickle
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pytest
 import timm
 import torch
+from PIL import Image
+from scipy.io import savemat
 from torch import nn
 
 import alexnet_zoo  # noqa: F401  (gives timm the networks)
@@ -101,3 +106,97 @@ def export_small(path: Path, digits: Prepared, seed: int) -> Exported:
     inputs = Preprocessing(digits.classes, IMAGE, CROP, digits.mean)
     metadata = describe(model, "alexnet_krizhevsky", "digits", inputs, weights_sha256=f"{seed:064x}")
     return Exported(model, export(model, path, metadata, (3, CROP, CROP)), metadata)
+
+
+class Fabricate:
+    """Small archives with the layout and the names of the published ones."""
+
+    @staticmethod
+    def colour(seed: int) -> np.ndarray:
+        return np.random.default_rng(seed).integers(30, 226, 3)
+
+    @classmethod
+    def photograph(cls, seed: int) -> bytes:
+        """A plain colour, by which each photograph is known again."""
+        out = io.BytesIO()
+        Image.new("RGB", (40, 36), tuple(cls.colour(seed).tolist())).save(out, "JPEG", quality=95)
+        return out.getvalue()
+
+    @staticmethod
+    def tar(files: dict[str, bytes], mode: str = "w") -> bytes:
+        out = io.BytesIO()
+        options = {"compresslevel": 1} if mode == "w:gz" else {}
+        with tarfile.open(fileobj=out, mode=mode, **options) as tar:
+            for name, content in files.items():
+                member = tarfile.TarInfo(name)
+                member.size = len(content)
+                tar.addfile(member, io.BytesIO(content))
+        return out.getvalue()
+
+    @staticmethod
+    def meta_mat(stem: str, synsets: list[tuple[int, str, int]]) -> bytes:
+        """A kit's meta.mat: (id, wnid, num_train_images) of each synset, inner nodes included."""
+        rows = np.empty((len(synsets), 1), [(f"{stem}_ID", object), ("WNID", object), ("num_train_images", object)])
+        for row, (number, wnid, images) in zip(rows, synsets, strict=True):
+            row[0] = (float(number), wnid, float(images))
+        out = io.BytesIO()
+        savemat(out, {"synsets": rows})
+        return out.getvalue()
+
+    @classmethod
+    def ilsvrc(cls, folder: Path, year, counts: dict[str, int], ids: dict[str, list[int]], **changes) -> Path:
+        """All that was distributed of a year (ilsvrc.py): training photographs by wnid, ids of the other splits'.
+
+        changes replace the content of a part, train, val, test, devkit or test_truth; None leaves it out.
+        """
+
+        def numbered(split: str) -> bytes:
+            inside = "" if (year.stem, split) == ("ILSVRC2012", "val") else f"{split}/"
+            names = [f"{inside}{year.stem}_{split}_{n:08d}.JPEG" for n in range(1, len(ids[split]) + 1)]
+            return cls.tar({name: cls.photograph(n) for n, name in enumerate(names)})
+
+        truth = {split: "".join(f"{i}\n" for i in ids[split]).encode() for split in ids}
+        synsets = [(i, wnid, n) for i, (wnid, n) in enumerate(counts.items(), 1)]
+        top = year.devkit.removesuffix(".tar.gz")
+        kit = {
+            f"{top}/readme.txt": b"",
+            f"{top}/data/meta.mat": cls.meta_mat(year.stem, [*synsets, (len(counts) + 1, "n00001740", 0)]),
+            f"{top}/data/{year.stem}_validation_ground_truth.txt": truth["val"],
+        }
+        tars = {
+            f"{wnid}.tar": cls.tar({f"{wnid}_{n * 7}.JPEG": cls.photograph(n) for n in range(count)})
+            for wnid, count in counts.items()
+        }
+        files = {
+            "train": cls.tar(tars),
+            "val": numbered("val"),
+            "test": numbered("test"),
+            "devkit": cls.tar(kit, "w:gz"),
+            "test_truth": truth["test"] if year.stem == "ILSVRC2010" else None,
+        } | changes
+        names = {part: getattr(year, part).replace("*", "_v10102019") for part in ("train", "val", "test", "devkit")}
+        names["test_truth"] = f"{year.stem}_test_ground_truth.txt"
+        folder.mkdir()
+        for part, content in files.items():
+            if content is not None:
+                (folder / names[part]).write_bytes(content)
+        return folder
+
+    @staticmethod
+    def python2_batch(pixels: np.ndarray, labels: list[int]) -> bytes:
+        """As Python 2 pickled CIFAR-10's batches: texts, numbers, and one long string of pixels."""
+
+        def text(value: bytes) -> bytes:
+            short, long = pickle.SHORT_BINSTRING + bytes([len(value) % 256]), len(value).to_bytes(4, "little")
+            return (short if len(value) < 256 else pickle.BINSTRING + long) + value + b"q\x01"
+
+        shape = pickle.BININT2 + len(pixels).to_bytes(2, "little") + pickle.BININT2 + b"\x00\x0c" + pickle.TUPLE2
+        numbers = pickle.MARK + b"".join(pickle.BININT1 + bytes([label]) for label in labels) + pickle.APPENDS
+        items = text(b"data") + shape + text(pixels.tobytes()) + text(b"labels") + pickle.EMPTY_LIST + b"q\x02"
+        items += numbers + text(b"batch_label") + text(b"testing batch 1 of 1")
+        return b"\x80\x02" + pickle.EMPTY_DICT + pickle.MARK + items + pickle.SETITEMS + pickle.STOP
+
+
+@pytest.fixture(scope="session")
+def fabricate() -> type[Fabricate]:
+    return Fabricate

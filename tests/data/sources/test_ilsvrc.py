@@ -25,44 +25,8 @@ YEAR_2010, YEAR_2012 = YEARS["ILSVRC2010"], YEARS["ILSVRC2012"]
 @pytest.fixture
 def write(tmp_path, fabricate):
     """write(year): a folder with all that was distributed; changes replace a file's content, None leaves it out."""
-
-    def numbered(year, split):
-        folder = "" if (year, split) == (YEAR_2012, "val") else f"{split}/"
-        names = [f"{folder}{year.stem}_{split}_{n:08d}.JPEG" for n in range(1, year.published.images[split] + 1)]
-        return fabricate.tar({name: fabricate.photograph(n) for n, name in enumerate(names)})
-
-    def truth(split):
-        return "".join(f"{i}\n" for i in IDS[split]).encode()
-
-    def write(year, **changes):
-        folder = tmp_path / year.stem
-        folder.mkdir()
-        synsets = [(i, wnid, n) for i, (wnid, n) in enumerate(zip(WNIDS, COUNTS, strict=True), 1)]
-        top = year.devkit.removesuffix(".tar.gz")
-        kit = {
-            f"{top}/readme.txt": b"",
-            f"{top}/data/meta.mat": fabricate.meta_mat(year.stem, [*synsets, (5, "n00001740", 0)]),
-            f"{top}/data/{year.stem}_validation_ground_truth.txt": truth("val"),
-        }
-        tars = {
-            f"{wnid}.tar": fabricate.tar({f"{wnid}_{n * 7}.JPEG": fabricate.photograph(n) for n in range(count)})
-            for wnid, count in zip(WNIDS, COUNTS, strict=True)
-        }
-        files = {
-            "train": fabricate.tar(tars),
-            "val": numbered(year, "val"),
-            "test": numbered(year, "test"),
-            "devkit": fabricate.tar(kit, "w:gz"),
-            "test_truth": truth("test") if year is YEAR_2010 else None,
-        } | changes
-        names = {part: getattr(year, part).replace("*", "_v10102019") for part in ("train", "val", "test", "devkit")}
-        names["test_truth"] = f"{year.stem}_test_ground_truth.txt"
-        for part, content in files.items():
-            if content is not None:
-                (folder / names[part]).write_bytes(content)
-        return folder
-
-    return write
+    counts = dict(zip(WNIDS, COUNTS, strict=True))
+    return lambda year, **changes: fabricate.ilsvrc(tmp_path / year.stem, year, counts, IDS, **changes)
 
 
 def colours(listing, fabricate):
