@@ -2,6 +2,8 @@
 
 import copy
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -35,14 +37,17 @@ MEAN = 120.0  # of the random pixels
 
 
 def inference(options: Options, **model_args) -> list[dict]:
-    """Images/s of a network with random weights as `fast` exports it, and of its peers; rows of results."""
+    """Images/s of a network with random weights as `fast` exports it, and of its peers; rows of results.
+
+    Images come from the host's memory and logits go back there, for all; float32 means float32, for all.
+    """
     watch, batch_size = begin(options), options.batch_size or 32
     model = timm.create_model(options.model, **{"init_std": "he", "init_bias": 0.1, **model_args}).eval()
     side = side_of(model, model_args)
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 3, side, side)).astype(np.float32) - MEAN
     facts = facts_of("inference", options.model, model, batch_size, side)
     macs = {"torchvision alexnet": multiply_adds(torchvision_alexnet(), 224)}
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, without_tf32():
         steps = onnx_steps(model, images, Path(folder), options)
         steps |= torch_steps(model, images, options.device)
         peak = matrix_peak(options)
@@ -93,10 +98,10 @@ def onnx_step(path: Path, images: np.ndarray, options: Options, cuda_graph: bool
 
 def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, Step]:
     """torch eager, and compiled where this machine has what torch.compile needs."""
-    network, inputs = model.to(device), torch.from_numpy(images).to(device)
+    network, inputs = model.to(device), torch.from_numpy(images)
 
     def step_of(network: nn.Module) -> Step:
-        return lambda: run_without_gradients(network, inputs)
+        return lambda: run_without_gradients(network, inputs, device)
 
     steps = {"torch eager": step_of(network)}
     compiled = step_of(torch.compile(network))
@@ -110,8 +115,20 @@ def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, 
 
 
 @torch.inference_mode()
-def run_without_gradients(network: nn.Module, inputs: torch.Tensor) -> torch.Tensor:
-    return network(inputs)
+def run_without_gradients(network: nn.Module, inputs: torch.Tensor, device: str) -> np.ndarray:
+    """From the host's memory to it, as a session runs."""
+    return network(inputs.to(device)).cpu().numpy()
+
+
+@contextmanager
+def without_tf32() -> Iterator[None]:
+    """Keeps torch from computing float32 convolutions in TF32 on CUDA, as it does unless told; our sessions do not."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 def matrix_peak(options: Options) -> float:

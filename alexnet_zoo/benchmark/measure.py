@@ -7,14 +7,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 
+import onnxruntime
 import timm
 import torch
 from torch import nn
 
 from alexnet_zoo.cores import cores, cpu_name
+from alexnet_zoo.devices import cuda_devices
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress
 
@@ -46,8 +47,7 @@ class Options:
         for name in ("batch_size", "repetitions", "threads"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more", exit_code=2)
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("--device cuda: torch finds no usable CUDA device here; use --device cpu")
+        cuda_devices(self.device)
         if self.cpu_time and (self.device != "cpu" or self.threads != 1):
             raise UserError("--cpu-time: counts all threads together; only with --threads 1 and --device cpu", 2)
         if not timm.is_model(self.model):
@@ -163,7 +163,7 @@ def machine(device: str) -> dict[str, object]:
         "cores": cores(),
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
-        "onnxruntime": version("onnxruntime-gpu"),
+        "onnxruntime": onnxruntime.__version__,
     }
 
 

@@ -165,7 +165,7 @@ def _row(
         "split": dataset.name,
         "images": len(dataset.labels),
         "views": views,
-        "provider": classifiers[0].provider,
+        "provider": "+".join(sorted({c.provider for c in classifiers})),
         "precision": "+".join(sorted({c.precision for c in classifiers})),
         "onnx_sha256": "+".join(c.sha256 for c in classifiers),
         "data_sha256": dataset.data_sha256,

@@ -9,8 +9,10 @@ import onnxruntime
 import torch
 from google.protobuf.message import Message
 
+from alexnet_zoo.devices import cuda_devices
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
+from alexnet_zoo.progress import say
 
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
@@ -20,7 +22,8 @@ class OnnxClassifier:
 
     Args:
         path: the file.
-        device: "cpu"; "cuda", an error where the session does not get it; "auto", CUDA where torch sees a GPU.
+        device: "cpu"; "cuda", an error where the session does not get it; "auto", CUDA where torch sees a GPU and
+            onnxruntime can use it for this file, else the CPU, and a line on stderr that says why.
         threads: of the CPU; one a core where None.
         cuda_graph: on CUDA, records the work of the first batch and plays it for those that follow.
 
@@ -31,13 +34,9 @@ class OnnxClassifier:
 
     def __init__(self, path: Path | str, device: str = "auto", threads: int | None = None, cuda_graph: bool = False):
         self.path = Path(path)
-        wanted = _provider_for(device)
         self.precision = _inspect(self.path)
-        self.session = _open_session(self.path, wanted, threads, cuda_graph)
+        self.session = open_session(self.path, providers_for(device), self.precision, threads, cuda_graph)
         self.provider = self.session.get_providers()[0]
-        if self.provider != wanted:
-            # Without this a session that does not get CUDA runs on the CPU, with no more than a line in the log.
-            raise UserError(f"{self.path}: onnxruntime could not use {wanted}; use --device cpu")
         self.metadata = dict(self.session.get_modelmeta().custom_metadata_map)
         self.sha256 = sha256_of(self.path)
         inputs, outputs = self.session.get_inputs(), self.session.get_outputs()
@@ -109,16 +108,57 @@ def _layout(inputs) -> str | None:
     return "NHWC" if channels_last else "NCHW"
 
 
-def _provider_for(device: str) -> str:
-    """onnxruntime lists CUDA wherever it was compiled in, so whether there is a GPU is asked of torch."""
-    if device not in ("auto", "cpu", "cuda"):
-        raise UserError(f"--device {device}: must be auto, cpu or cuda", exit_code=2)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("--device cuda: torch finds no usable CUDA device here; use --device cpu")
-    return CUDA if device != "cpu" and torch.cuda.is_available() else CPU
+def check_device(device: str) -> None:
+    """Opens a session of one node, so that a device that onnxruntime cannot use is told before a run, not after it.
+
+    UserError where `device` is "cuda" and cannot be had.
+    """
+    value = [onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]) for name in ("x", "y")]
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "trial", value[:1], value[1:])
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)], ir_version=9)
+    open_session(proto.SerializeToString(), providers_for(device))
 
 
-def _open_session(path: Path, provider: str, threads: int | None, cuda_graph: bool) -> onnxruntime.InferenceSession:
+def providers_for(device: str) -> tuple[str, ...]:
+    """What a session may run on, best first. onnxruntime lists CUDA wherever it was compiled in: torch is asked."""
+    if not cuda_devices(device):
+        return (CPU,)
+    return (CUDA,) if device == "cuda" else (CUDA, CPU)
+
+
+def open_session(
+    model: Path | bytes,
+    providers: tuple[str, ...],
+    precision: str = "float32",
+    threads: int | None = None,
+    cuda_graph: bool = False,
+) -> onnxruntime.InferenceSession:
+    """A session on the first of `providers` that can run the model; says why where it is not the first.
+
+    Args: model, a file or its bytes; precision, the type of its weights. UserError where none of them can.
+    """
+    what = model if isinstance(model, Path) else "a first session"
+    for provider, following in zip(providers, [*providers[1:], None]):
+        try:
+            if provider == CUDA:
+                _check_cuda(precision)
+            return _open_on(provider, model, threads, cuda_graph)
+        except Exception as error:  # onnxruntime's exceptions have no common base but Exception
+            problem = UserError(f"{what}: onnxruntime cannot open it on {provider}: {error}")
+            if following is None:
+                raise problem from None
+            say(f"{problem}; it runs on {following}")
+
+
+def _check_cuda(precision: str) -> None:
+    """Raises where it is known beforehand that the session will be refused, or will not be what was asked for."""
+    if precision in ("int8", "uint8"):
+        raise ValueError("8-bit layers are the CPU's")  # int32 biases, among others, have no CUDA kernel
+    if CUDA not in onnxruntime.get_available_providers():
+        raise ValueError("the onnxruntime that is installed has no CUDA; onnxruntime-gpu has")
+
+
+def _open_on(provider: str, model: Path | bytes, threads: int | None, cuda_graph: bool) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: what it warns about is its own rewriting of the graph
     options.intra_op_num_threads = threads or 0  # 0: one a core
@@ -127,12 +167,15 @@ def _open_session(path: Path, provider: str, threads: int | None, cuda_graph: bo
     settings = {}
     if provider == CUDA:
         onnxruntime.preload_dlls()
+        torch.cuda.empty_cache()  # what torch's cache holds is not there for onnxruntime
         options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
         settings = {"use_tf32": "0", "enable_cuda_graph": str(int(cuda_graph))}  # float32 means float32
-    try:
-        return onnxruntime.InferenceSession(str(path), options, providers=[(provider, settings)])
-    except Exception as error:  # onnxruntime's exceptions have no common base but Exception
-        raise UserError(f"{path}: onnxruntime cannot open it: {error}") from None
+    source = model if isinstance(model, bytes) else str(model)
+    session = onnxruntime.InferenceSession(source, options, providers=[(provider, settings)])
+    if session.get_providers()[0] != provider:
+        # Without this a session that does not get CUDA runs on the CPU, with no more than a line in the log.
+        raise ValueError("it does not load")
+    return session
 
 
 def _inspect(path: Path) -> str:

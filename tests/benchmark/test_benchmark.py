@@ -6,7 +6,7 @@ import timm
 import torch
 from torch import nn
 
-from alexnet_zoo.benchmark.inference import evaluation, inference, multiply_adds
+from alexnet_zoo.benchmark.inference import evaluation, inference, multiply_adds, torch_steps, without_tf32
 from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, table, timings, write
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm, training
 from alexnet_zoo.errors import UserError
@@ -69,6 +69,17 @@ def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported)
     assert len(csv_file.read_text().splitlines()) == len(rows) + 1
     assert json.loads(json_file.read_text()) == rows
     assert "Matrix peak measured here" in table(rows)
+
+
+@torch._dynamo.config.patch(disable=True)
+def test_every_peer_takes_images_from_the_host_and_gives_logits_back_there_in_float32():
+    model = timm.create_model("alexnet_krizhevsky", width_mult=0.125, img_size=64, num_classes=10).eval()
+    images = 60 * np.random.default_rng(0).normal(size=(2, 3, 64, 64)).astype(np.float32)
+    with without_tf32(), torch.no_grad():
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+        for step in torch_steps(model, images, "cpu").values():
+            np.testing.assert_array_equal(step(), model(torch.from_numpy(images)))
+    assert torch.backends.cudnn.allow_tf32
 
 
 def test_evaluation_against_its_session_alone():

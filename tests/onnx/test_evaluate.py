@@ -170,30 +170,3 @@ def test_data_that_does_not_fit(exported, few):
     with pytest.raises(UserError, match="--views 5") as error:
         evaluate([exported.path], few, 5)
     assert error.value.exit_code == 2
-
-
-def test_the_provider_is_the_one_really_used(exported):
-    expected = "CUDAExecutionProvider" if torch.cuda.is_available() else "CPUExecutionProvider"
-    assert OnnxClassifier(exported.path, "auto").provider == expected
-    assert OnnxClassifier(exported.path, "cpu").provider == "CPUExecutionProvider"
-    with pytest.raises(UserError, match="auto, cpu or cuda") as error:
-        OnnxClassifier(exported.path, "gpu")
-    assert error.value.exit_code == 2
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason="asks for CUDA where there is none")
-def test_cuda_is_refused_where_there_is_none(exported):
-    # onnxruntime itself would run on the CPU here, and list CUDA as available
-    with pytest.raises(UserError, match="no usable CUDA device"):
-        OnnxClassifier(exported.path, "cuda")
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_cuda_gives_what_the_cpu_gives_with_and_without_a_graph(exported):
-    cpu = OnnxClassifier(exported.path, "cpu")
-    side = cpu.input_size
-    first, second = np.random.default_rng(0).normal(size=(2, 4, 3, side, side)).astype(np.float32) * 60
-    for graph in (False, True):
-        cuda = OnnxClassifier(exported.path, "cuda", cuda_graph=graph)
-        for images in (first, second, second[:2]):  # what is played back must read the new images
-            np.testing.assert_allclose(cuda.run(images), cpu.run(images), rtol=1e-3, atol=1e-4)

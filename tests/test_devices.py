@@ -1,0 +1,43 @@
+import pytest
+import torch
+
+from alexnet_zoo.devices import agree, check_precision, cuda_devices, out_of_memory_told, tf32
+from alexnet_zoo.errors import UserError
+
+
+@pytest.mark.parametrize(
+    "machines, agreed",
+    [
+        ([(0, 2)], ("cpu", "gloo")),
+        ([(2, 2)], ("cuda", "nccl")),
+        ([(8, 2)], ("cuda", "nccl")),
+        ([(1, 2)], ("cuda", "gloo")),  # the two columns share a device
+        ([(4, 4), (4, 4)], ("cuda", "nccl")),
+        ([(4, 4), (2, 4)], ("cuda", "gloo")),
+        ([(4, 4), (0, 4)], ("cpu", "gloo")),
+    ],
+)
+def test_all_machines_train_on_one_type_of_device_over_one_backend(machines, agreed):
+    assert agree(machines) == agreed
+
+
+def test_devices_that_there_are_not():
+    assert cuda_devices("cpu") == 0
+    assert cuda_devices() == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    with pytest.raises(UserError, match="auto, cpu or cuda") as error:
+        cuda_devices("gpu")
+    assert error.value.exit_code == 2
+    check_precision("bfloat16", torch.device("cpu"))
+
+
+def test_tf32_is_what_torch_does_unless_told():
+    assert tf32() == ["convolutions"]
+
+
+def test_out_of_memory_names_the_field_to_change():
+    with pytest.raises(UserError, match=r"can't allocate memory.*--set batch_size=64$"), out_of_memory_told(128):
+        torch.empty(2**50)
+    with pytest.raises(UserError, match="--set batch_size=64$"), out_of_memory_told(128):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore of it")
+    with pytest.raises(RuntimeError, match="shapes"), out_of_memory_told(128):
+        torch.zeros(2, 3) @ torch.zeros(2, 3)
