@@ -197,12 +197,14 @@ def reproduce(
         Optional[int], typer.Option(help="1: each process holds the whole network. [default: the network's columns]")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where a step's time goes, for each column.")] = False,
+    device: Device = "auto",
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
-    from alexnet_zoo.plan import make_plan
+    from alexnet_zoo.plan import make_plan, with_options
 
-    plan = make_plan(recipe, data, gpus, out, resume, set_ or [], columns, profile)
+    plan = make_plan(recipe, data, gpus, out, resume, set_ or [], columns)
+    plan = with_options(plan, profile=profile, device=device)
     if dry_run:
         from alexnet_zoo.dry_run import dry_run as describe
 

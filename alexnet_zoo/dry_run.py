@@ -11,7 +11,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.given import place_of_data
 from alexnet_zoo.plan import Plan
 from alexnet_zoo.train.checkpoint import list_checkpoints
-from alexnet_zoo.train.columns import divide
+from alexnet_zoo.train.columns import planned
 from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.launch import columns_of, describe
 from alexnet_zoo.train.recipe import Recipe
@@ -31,12 +31,12 @@ def dry_run(plan: Plan) -> str:
         fewer = f"--set batch_size={training} or less"
         raise UserError(f"{size.name}: {training} training images do not fill a batch of {batch}; {fewer}")
     lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True))]
-    lines.append(f"# {describe(recipe, plan.gpus, plan.columns)}")
+    layout = planned(plan.gpus, columns_of(recipe), plan.columns, plan.device)
+    lines.append(f"# {describe(recipe, layout)}")
     lines.append(f"# {training:,} training images from {size.name}")
     if plan.members:
         return "\n".join([*lines, f"# {len(plan.members)} members; --dry-run of one of their recipes says its cost"])
-    replicas, apart = divide(plan.gpus, columns_of(recipe), plan.columns)
-    cost = estimate(recipe, training, size.classes, replicas, apart)
+    cost = estimate(recipe, training, size.classes, layout)
     steps, seconds = cost["steps"], cost["step_seconds"]
     evaluation = passes_without_steps(recipe, size) * seconds / batch / (1 + BACKWARD)
     lines.append(

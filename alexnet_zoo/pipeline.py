@@ -19,7 +19,7 @@ from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.pixels import with_test_procedure
 from alexnet_zoo.onnx.predictions import check_can_submit, write_submission
 from alexnet_zoo.onnx.quantize import cost_of
-from alexnet_zoo.onnx.session import OnnxClassifier
+from alexnet_zoo.onnx.session import OnnxClassifier, check_device
 from alexnet_zoo.onnx.target import Target
 from alexnet_zoo.plan import Plan, with_starts
 from alexnet_zoo.progress import say
@@ -43,11 +43,11 @@ def reproduce(plan: Plan) -> list[dict]:
 
 def stages(plan: Plan, prepared: Prepared | None = None) -> list[dict]:
     """The stages in their order, in each of the run's processes; an ensemble's members before the ensemble."""
-    with joined(plan.recipe, plan.columns) as layout, ExitStack() as held:
+    with joined(plan.recipe, plan.columns, plan.device) as layout, ExitStack() as held:
         by_first(layout, held.enter_context, only_one(plan.folder))
         if layout.first:
-            processes = describe(plan.recipe, plan.gpus, plan.columns)
-            say(f"recipe {plan.recipe.name}: {processes}; run folder {plan.folder}")
+            say(f"recipe {plan.recipe.name}: {describe(plan.recipe, layout)}; run folder {plan.folder}")
+        by_first(layout, check_device, plan.device)
         prepared = prepared or by_first(layout, find_data, plan.recipe, plan.data, plan.folder)
         run = Run(plan.folder, plan.trained, prepared, layout)
         by_first(layout, start_run, run, plan.recipe, plan.columns)
@@ -56,10 +56,11 @@ def stages(plan: Plan, prepared: Prepared | None = None) -> list[dict]:
                 stages(member, prepared)
         if not plan.members:
             train(run, plan.resume, plan.profile)
-        return by_first(layout, conclude, run, [member.folder / "model.onnx" for member in plan.members])
+        files = [member.folder / "model.onnx" for member in plan.members]
+        return by_first(layout, conclude, run, files, plan.device)
 
 
-def conclude(run: Run, files: list[Path]) -> list[dict]:
+def conclude(run: Run, files: list[Path], device: str) -> list[dict]:
     """Exports a run's network, unless it is the average of those in `files`; its errors; the report; says all this."""
     files = files or [export(trained_network(run))[0]]
     recipe, folder = run.recipe, run.folder
@@ -67,7 +68,8 @@ def conclude(run: Run, files: list[Path]) -> list[dict]:
     rows = []
     for views in recipe.views:
         predictions = folder / f"predictions-{views}.csv"  # a study compares networks image by image
-        rows.append(onnx_evaluate.evaluate(files, split, views, predictions=predictions) | {"recipe": recipe.name})
+        row = onnx_evaluate.evaluate(files, split, views, device, predictions=predictions)
+        rows.append(row | {"recipe": recipe.name})
     (folder / "results.csv").unlink(missing_ok=True)
     append_results(folder / "results.csv", rows)
     write_report([folder], folder / "report")
@@ -86,6 +88,7 @@ def told_how_to_go_on(plan: Plan) -> Iterator[None]:
         words = ["alexzoo", "reproduce", "--resume", "--out", str(plan.folder)]
         words += ["--gpus", str(plan.gpus)] if plan.gpus > 1 else []
         words += ["--columns", str(plan.columns)] if plan.columns else []
+        words += ["--device", plan.device] if plan.device != "auto" else []
         begun = (plan.folder / "recipe.toml").exists()
         again = shlex.join(words) if begun else "the same command"
         if under_torchrun():

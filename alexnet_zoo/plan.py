@@ -24,6 +24,7 @@ class Plan:
     columns: int | None = None  # 1: each process holds the whole network
     resume: bool = False
     profile: bool = False
+    device: str = "auto"  # or "cpu", "cuda": what training and evaluation run on
     start: Path | None = None  # the weights that training starts from
     members: tuple["Plan", ...] = ()  # of an ensemble, each a run of its own in the folder member-N
     finished: bool = False
@@ -42,7 +43,6 @@ def make_plan(
     resume: bool = False,
     overrides: list[str] = (),
     columns: int | None = None,
-    profile: bool = False,
 ) -> Plan:
     """The plan of a command's arguments. Without gpus a run goes on as it was trained before, or in one process."""
     if under_torchrun():
@@ -58,9 +58,9 @@ def make_plan(
         own = folder / f"member-{number}"
         begun = (own / "recipe.toml").exists()
         changes = [] if begun else [*overrides, f"seed={member.seed}"]
-        members.append(make_plan(member.recipe, None, gpus, own, begun, changes, columns, profile))
+        members.append(make_plan(member.recipe, None, gpus, own, begun, changes, columns))
     finished = (folder / "results.csv").exists()
-    return Plan(recipe, folder, data, gpus, columns, resume, profile, None, tuple(members), finished)
+    return Plan(recipe, folder, data, gpus, columns, resume, members=tuple(members), finished=finished)
 
 
 def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list[str]) -> tuple[Recipe, Path]:
@@ -75,6 +75,11 @@ def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list
     if not (run / "recipe.toml").exists():
         raise UserError(f"{run}: no run to resume here; start one without --resume")
     return load_recipe(run / "recipe.toml", overrides), run
+
+
+def with_options(plan: Plan, **fields) -> Plan:
+    """The plan, and those of its members, with other fields."""
+    return replace(plan, **fields, members=tuple(with_options(member, **fields) for member in plan.members))
 
 
 def with_starts(plan: Plan) -> Plan:

@@ -23,32 +23,32 @@ STEPS = 4  # a turn, of which the first warms up
 
 
 def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Training images/s of each, on as many threads as PEERS says; every turn starts new processes."""
+    """Training images/s of each; on CPUs, on as many threads as PEERS says. Every turn starts new processes."""
     watch, batch_size = Watch(), options.batch_size or 64
     seconds = {peer: [] for peer in PEERS}
     with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
         for _ in range(options.repetitions):
             for peer, (model, processes, threads) in PEERS.items():
                 recipe = Recipe(name=model, model=model, batch_size=batch_size, lr=1e-5)
-                seconds[peer].append(one_turn(recipe, processes, threads))
+                seconds[peer].append(one_turn(recipe, processes, threads, options.device))
                 progress.update(1, last=f"{peer} {seconds[peer][-1]:.3f} s")
     with torch.device("meta"):
         network = create_model(Recipe(name="columns"))
     facts = facts_of("columns", "alexnet_krizhevsky", network, batch_size, 224)
-    return rows_of(facts, seconds, batch_size, "cpu", watch)
+    return rows_of(facts, seconds, batch_size, options.device, watch)
 
 
-def one_turn(recipe: Recipe, processes: int, threads: int) -> float:
+def one_turn(recipe: Recipe, processes: int, threads: int, device: str) -> float:
     """Median seconds of a step of the slowest process."""
     with tempfile.TemporaryDirectory() as folder:
-        launch(processes, steps_of, recipe, threads, folder)
+        launch(processes, steps_of, recipe, threads, device, folder)
         times = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
     return max(sorted(own)[len(own) // 2] for own in times)
 
 
-def steps_of(recipe: Recipe, threads: int, folder: str) -> None:
+def steps_of(recipe: Recipe, threads: int, device: str, folder: str) -> None:
     """One of the processes: writes the seconds of its steps."""
-    with joined(recipe, None) as layout:
+    with joined(recipe, None, device) as layout:
         torch.set_num_threads(threads)
         times = train_steps(recipe, layout)
         (Path(folder) / f"{layout.column}.json").write_text(json.dumps(times))

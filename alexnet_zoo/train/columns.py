@@ -10,6 +10,7 @@ and of what has no axis, such as a batch normalisation's count of steps.
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -17,9 +18,9 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
 
 from alexnet_zoo.cores import cores
+from alexnet_zoo.devices import agree, cuda_devices
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.alexnet import PAPER
 from alexnet_zoo.models.lrn import fuse_relu
@@ -40,7 +41,9 @@ class Layout:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     column_group: dist.ProcessGroup | None = None
     data_group: dist.ProcessGroup | None = None
-    patient_group: dist.ProcessGroup | None = None  # of all processes, without the time limit of the others
+    everyone: dist.ProcessGroup | None = None  # of all processes
+    patient_group: dist.ProcessGroup | None = None  # likewise, without the time limit of the others
+    shared: bool = False  # whether processes share a CUDA device
 
     @property
     def processes(self) -> int:
@@ -74,31 +77,45 @@ def divide(gpus: int, model_columns: int, columns: int | None = None) -> tuple[i
     return gpus // model_columns, model_columns
 
 
+def planned(gpus: int, model_columns: int, columns: int | None = None, device: str = "auto") -> Layout:
+    """The place of the first of `gpus` processes on this machine, before there are any; device as in `join`."""
+    kind, backend = agree([(cuda_devices(device), gpus)])
+    replicas, columns = divide(gpus, model_columns, columns)
+    return Layout(columns, replicas, device=torch.device(kind), shared=kind == "cuda" and backend == "gloo")
+
+
 def hang_seconds() -> float:
     """How long a process may wait for another in the middle of a step before it is taken for dead."""
     return float(os.environ.get("ALEXZOO_HANG_SECONDS", "45"))
 
 
-def join(model_columns: int, columns: int | None = None) -> Layout:
-    """This process's place among those that torchrun started: a (data, column) mesh over NCCL or gloo.
+def join(model_columns: int, columns: int | None = None, device: str = "auto") -> Layout:
+    """This process's place among those that torchrun started, over NCCL or gloo, whichever all of them can use.
 
-    May be called again, for a network with other columns.
+    May be called again, for a network with other columns. Args: device, "auto", "cpu" or "cuda".
     """
-    local_rank, local_world = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    cuda = torch.cuda.is_available() and torch.cuda.device_count() >= local_world
-    device = torch.device("cuda", local_rank) if cuda else torch.device("cpu")
-    if cuda:
-        torch.cuda.set_device(device)
-    else:
-        torch.set_num_threads(max(1, cores() // local_world))
     limit = timedelta(seconds=hang_seconds())
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if cuda else "gloo", timeout=limit, device_id=device if cuda else None)
+        dist.init_process_group("gloo", timeout=limit)
+    local_rank, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
+    devices, machines = cuda_devices(device), [None] * dist.get_world_size()
+    dist.all_gather_object(machines, (devices, here))
+    kind, backend = agree(machines)
+    if kind == "cuda":
+        own = torch.device("cuda", local_rank % devices)
+        torch.cuda.set_device(own)
+    else:
+        own = torch.device("cpu")
+        torch.set_num_threads(max(1, cores() // here))
     replicas, columns = divide(dist.get_world_size(), model_columns, columns)
-    mesh = init_device_mesh(device.type, (replicas, columns), mesh_dim_names=("data", "column"))
-    replica, column = mesh.get_coordinate()
-    patient = dist.new_group(backend="gloo", timeout=timedelta(days=7))
-    return Layout(columns, replicas, column, replica, device, mesh.get_group("column"), mesh.get_group("data"), patient)
+    ranks = torch.arange(dist.get_world_size()).view(replicas, columns)
+    column_group, _ = dist.new_subgroups_by_enumeration(ranks.tolist(), timeout=limit, backend=backend)
+    data_group, _ = dist.new_subgroups_by_enumeration(ranks.T.tolist(), timeout=limit, backend=backend)
+    everyone = dist.new_group(timeout=limit, backend=backend)
+    patient = dist.new_group(timeout=timedelta(days=7), backend="gloo")
+    replica, column = divmod(dist.get_rank(), columns)
+    shared = kind == "cuda" and backend == "gloo"
+    return Layout(columns, replicas, column, replica, own, column_group, data_group, everyone, patient, shared)
 
 
 def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
@@ -148,8 +165,9 @@ def merge(
         return {name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}
     whole = {}
     for name, tensor in part.items():
+        tensor = tensor.detach().contiguous()
         shares = [torch.empty_like(tensor) for _ in range(layout.columns)] if layout.column == 0 else None
-        dist.gather(tensor.detach().contiguous(), shares, group=layout.column_group, group_dst=0)
+        dist.gather(tensor, shares, group=layout.column_group, group_dst=0)
         if shares is None:
             continue
         if not is_whole(name, tensor, held_whole):
@@ -164,11 +182,27 @@ def merge(
 
 
 def sum_gradients(model: nn.Module, layout: Layout) -> None:
-    """Adds up the gradients of the replicas, in one message."""
+    """Adds up the gradients of the replicas, in one message.
+
+    Those that each column holds are added up in the first, which passes them on: sums of three numbers or more, made
+    twice, may differ in their rounding, and the columns must agree to the last bit.
+    """
     if layout.replicas == 1:
         return
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    dist.all_reduce(flat, group=layout.data_group)
-    for gradient, summed in zip(gradients, flat.split([g.numel() for g in gradients])):
-        gradient.copy_(summed.view_as(gradient))
+    own, shared = [], []
+    for name, parameter in model.named_parameters():
+        if parameter.grad is not None:
+            both = layout.columns > 1 and is_whole(name, parameter, model.held_whole)
+            (shared if both else own).append(parameter.grad)
+    summed = own + shared if layout.column == 0 else own
+    in_one_message(summed, lambda flat: dist.all_reduce(flat, group=layout.data_group))
+    if shared:
+        in_one_message(shared, lambda flat: dist.broadcast(flat, group=layout.column_group, group_src=0))
+
+
+def in_one_message(tensors: list[Tensor], send: Callable[[Tensor], object]) -> None:
+    """Gives `send` all the numbers of the tensors in one row; what it makes of them goes back into the tensors."""
+    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+    send(flat)
+    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
+        tensor.copy_(part.view_as(tensor))

@@ -4,6 +4,7 @@ import statistics
 
 import torch
 
+from alexnet_zoo.devices import out_of_memory_told
 from alexnet_zoo.models.count import layers_of, total
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.recipe import Recipe
@@ -12,22 +13,21 @@ from alexnet_zoo.train.step import make_step
 TIMED_STEPS = 3  # after one that warms up
 
 
-def estimate(
-    recipe: Recipe, images: int, num_classes: int, replicas: int = 1, columns_apart: int = 1
-) -> dict[str, float]:
-    """Estimates steps, seconds and bytes of a run; trains a few steps on noise, in one process, to find out.
+def estimate(recipe: Recipe, images: int, num_classes: int, layout: Layout) -> dict[str, float]:
+    """Estimates steps, seconds and bytes of a run in this layout; trains on noise, in one process, to find out.
 
     memory_bytes is that of a device: weights, gradients, the optimiser's state, and what a forward pass keeps for the
     backward pass; measured, or counted (models/count.py) where a device holds one of several columns.
     """
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device, replicas = layout.device, layout.replicas
     step = make_step(recipe.model_copy(update={"start_from": ""}), num_classes, Layout(device=device))
     pixels = torch.randn(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size, device=device) * 60
     labels = torch.randint(num_classes, (recipe.batch_size,), device=device)
-    _, *seconds = [step.seconds(pixels, labels) for _ in range(1 + TIMED_STEPS)]
+    with out_of_memory_told(recipe.batch_size):
+        _, *seconds = [step.seconds(pixels, labels) for _ in range(1 + TIMED_STEPS)]
     weights, kept = step.weight_bytes, step.kept_bytes // replicas
     copies = 2 + step.state_bytes / weights  # weights, gradients, and the optimiser's state
-    if columns_apart > 1:
+    if layout.columns > 1:
         args = {"num_classes": num_classes, **recipe.model_args}
         cost = total(layers_of(recipe.model, recipe.batch_size // replicas, per_device=True, **args))
         weights, kept = 4 * cost.parameters, cost.kept

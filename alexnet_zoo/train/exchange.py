@@ -4,15 +4,16 @@ While the other columns' maps travel, the layer works on its own; backward, what
 the rest is worked out while it travels. A meeting point costs the time that is left to wait for.
 """
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from alexnet_zoo.train.stopwatch import Stopwatch
 
 
 class _Read(torch.autograd.Function):
@@ -26,7 +27,7 @@ class _Read(torch.autograd.Function):
         arrived = meeting.start(own, lambda: dist.all_gather(maps, own, group=meeting.group, async_op=True))
         kernels = weight.chunk(columns, dim=1)
         parts = {column: meeting.read(own, kernels[column])}
-        with meeting.timed():
+        with meeting.timed(own.device):
             arrived()
         maps[column] = own
         parts |= {j: meeting.read(maps[j], kernels[j]) for j in meeting.others}
@@ -48,7 +49,7 @@ class _Read(torch.autograd.Function):
         if not meeting.read_whole:  # else each column has worked out by itself all that reads its maps
             asked = [torch.empty_like(own) for own in maps]  # this column's own place is not filled, and not read
             for j in meeting.others:
-                asked[j] = meeting.gradient_of_maps(grad, maps[j], kernels[j])
+                asked[j] = meeting.gradient_of_maps(grad, maps[j], kernels[j]).contiguous()  # as `received` is
             received = [torch.empty_like(own) for own in maps]
             sent = asked[meeting.others[0]]
             arrived = meeting.start(sent, lambda: dist.all_to_all(received, asked, group=meeting.group, async_op=True))
@@ -58,7 +59,7 @@ class _Read(torch.autograd.Function):
             part.copy_(meeting.gradient_of_kernels(grad, own, kernel))
         grad_bias = grad.sum([d for d in range(grad.dim()) if d != 1])
         if received:
-            with meeting.timed():
+            with meeting.timed(grad.device):
                 arrived()
             for j in meeting.others:
                 grad_own += received[j]
@@ -79,7 +80,7 @@ class Meeting(nn.Module):
         self.column, self.columns = dist.get_rank(group), dist.get_world_size(group)
         self.others = [j for j in range(self.columns) if j != self.column]
         self.stride, self.padding = getattr(layer, "stride", None), getattr(layer, "padding", None)  # none: Linear
-        self.sent_bytes, self.seconds = 0, 0.0  # by this column, since the start
+        self.sent_bytes, self.watch = 0, Stopwatch()  # of this column, since the start
 
     def forward(self, x: Tensor) -> Tensor:
         kind, tensors = x.device.type, (x, self.weight, self.bias)
@@ -105,15 +106,12 @@ class Meeting(nn.Module):
 
     def start(self, sent: Tensor, send: Callable[[], dist.Work]) -> Callable[[], None]:
         """Begins to send, and counts what goes to each other column; returns what waits until all has arrived."""
-        with self.timed():
+        with self.timed(sent.device):
             work = send()
-        if self.training:  # validation is no step
+        if self.training:
             self.sent_bytes += sent.numel() * sent.element_size() * len(self.others)
         return work.wait
 
-    @contextmanager
-    def timed(self) -> Iterator[None]:
-        """Counts the time that the exchange keeps this column from computing."""
-        began = time.perf_counter()
-        yield
-        self.seconds += (time.perf_counter() - began) * self.training
+    def timed(self, device: torch.device) -> AbstractContextManager:
+        """Counts the time that the exchange keeps this column from computing; validation is no step."""
+        return self.watch.running(device) if self.training else nullcontext()

@@ -20,7 +20,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.columns import Layout, divide, join
+from alexnet_zoo.train.columns import Layout, divide, join, planned
 from alexnet_zoo.train.loop import Interrupted, train
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe
@@ -38,19 +38,16 @@ def under_torchrun() -> bool:
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
-def describe(recipe: Recipe, gpus: int, columns: int | None = None) -> str:
-    """One line: which processes there will be, on what, and what each gets of a batch."""
-    replicas, columns = divide(gpus, columns_of(recipe), columns)
-    cuda = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    what = "the two columns" if columns == 2 else "the whole network"
+def describe(recipe: Recipe, layout: Layout) -> str:
+    """One line: which processes there are, on what, and what each gets of a batch."""
+    replicas = layout.replicas
+    what = "the two columns" if layout.columns == 2 else "the whole network"
     if replicas > 1:
         what = f"{replicas} replicas of {what}"
-    one, many = ("CUDA device", "CUDA devices") if cuda >= gpus else ("CPU process", "CPU processes")
-    text = f"{what} in {gpus} {many if gpus > 1 else one}"
-    if cuda < gpus:
-        text += ", for want of a CUDA device" if gpus == 1 else f", for want of {gpus} CUDA devices"
+    one, many = ("CPU process", "CPU processes") if layout.device.type == "cpu" else ("CUDA device", "CUDA devices")
+    on = "processes that share too few CUDA devices" if layout.shared else many if layout.processes > 1 else one
     share = f", {recipe.batch_size // replicas} to each replica" if replicas > 1 else ""
-    return f"{text}; batches of {recipe.batch_size}{share}"
+    return f"{what} in {layout.processes} {on}; batches of {recipe.batch_size}{share}"
 
 
 def in_processes(gpus: int, function, *args):
@@ -108,7 +105,7 @@ def _as_user_error(rank: int, gpus: int, failure) -> UserError:
 
 
 @contextmanager
-def joined(recipe: Recipe, columns: int | None = None) -> Iterator[Layout]:
+def joined(recipe: Recipe, columns: int | None = None, device: str = "auto") -> Iterator[Layout]:
     """This process's place among the others, until all are done; shows the traceback of what was not foreseen.
 
     A member of an ensemble joins within its ensemble: the same processes, in the order that its own network needs.
@@ -116,9 +113,9 @@ def joined(recipe: Recipe, columns: int | None = None) -> Iterator[Layout]:
     outermost = not dist.is_initialized()
     try:
         if under_torchrun():
-            layout = join(columns_of(recipe), columns)
+            layout = join(columns_of(recipe), columns, device)
         else:
-            layout = Layout(device=torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+            layout = planned(1, 1, None, device)
         yield layout
         layout.wait_for_all()
     except UserError:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from alexnet_zoo.data.batches.loader import Batch, seed_of
+from alexnet_zoo.devices import out_of_memory_told
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import saving
@@ -59,11 +60,11 @@ class Training:
 
     def train_epoch(self, progress: Progress) -> dict[str, float]:
         """Takes the steps that are left of the epoch; returns its speed, as columns of summary.csv."""
-        began, done, times = time.monotonic(), self.done, self.train_step.times
+        began, done = time.monotonic(), self.done
         steps = range(done.step, min(self.steps, self.total_steps - done.epoch * self.steps))
         loader = self.inputs.of_epoch(done.epoch, steps, self.schedule.colour)
         for batch in loader:
-            with times.measured("step"):
+            with self.train_step.timed("step"):
                 loss, wrong, stop, save = self.train_batch(batch).tolist()
             self.count(loss, wrong)
             if self.layout.first:
@@ -73,7 +74,7 @@ class Training:
                 self.save()
             if stop:
                 raise Interrupted(f"stopped at epoch {done.epoch + 1}, step {done.step} of {self.steps}", 130)
-        times.seconds["data wait"] += loader.waited
+        self.train_step.watches["data wait"].total += loader.waited
         seconds = time.monotonic() - began
         images = len(steps) * self.recipe.batch_size
         return {"images_per_s": round(images / seconds, 1), "data_wait": round(loader.waited / seconds, 4)}
@@ -96,9 +97,10 @@ class Training:
         stats = torch.stack(
             [loss.double(), wrong.double(), *torch.tensor(flags, dtype=torch.float64, device=loss.device)]
         )
+        layout = self.layout
         if dist.is_initialized():
-            stats[:2] /= self.layout.columns  # each column computed the same loss
-            dist.all_reduce(stats)
+            stats[:2] /= layout.columns  # each column computed the same loss
+            dist.all_reduce(stats, group=layout.everyone)
         return stats
 
     def count(self, loss: float, wrong: float) -> None:
@@ -197,11 +199,12 @@ def train(run: Run, resume: bool = False, profile: bool = False) -> None:
     SIGINT and SIGTERM end it after the step under way with a checkpoint and Interrupted (exit code 130).
     """
     run.folder.mkdir(parents=True, exist_ok=True)
-    training = Training(run)
-    if resume:
-        training.resume()
-    with stopped_by_signals(training):
-        training.fit()
+    with out_of_memory_told(run.recipe.batch_size):
+        training = Training(run)
+        if resume:
+            training.resume()
+        with stopped_by_signals(training):
+            training.fit()
     records = gather_records(training.train_step)
     if run.layout.first:
         (run.folder / "devices.json").write_text(json.dumps(records, indent=1))

@@ -26,19 +26,20 @@ def record_of(train_step: TrainStep) -> dict:
     kept_bytes, what the forward pass keeps for the backward pass. peak_bytes is what was in use, on a CPU by all of
     the process.
     """
-    model, times, layout = train_step.model, train_step.times, train_step.layout
-    steps = max(times.steps, 1)
+    model, watches, layout = train_step.model, train_step.watches, train_step.layout
+    done = watches["step"].count
+    steps = max(done, 1)
     exchanges = {f"exchange_{name}": layer for name, layer in model.named_children() if isinstance(layer, Meeting)}
-    exchange = sum(layer.seconds for layer in exchanges.values())
-    named = {name: times.seconds[name] for name in ("optimiser", "replicas", "data wait")}
-    compute = times.seconds["step"] - exchange - named["optimiser"] - named["replicas"]
+    exchange = sum(layer.watch.seconds for layer in exchanges.values())
+    named = {name: watches[name].seconds for name in ("optimiser", "replicas", "data wait")}
+    compute = watches["step"].seconds - exchange - named["optimiser"] - named["replicas"]
     seconds = {"compute": compute, "exchange": exchange, **named}
     weights = train_step.weight_bytes
     return {
         "replica": layout.replica,
         "column": layout.column,
         "device": str(layout.device),
-        "steps": times.steps,
+        "steps": done,
         "ms_a_step": {name: round(1000 * total / steps, 3) for name, total in seconds.items()},
         "bytes_sent_a_step": {name: layer.sent_bytes // steps for name, layer in exchanges.items()},
         "parameter_bytes": weights,

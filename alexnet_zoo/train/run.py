@@ -11,12 +11,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 from torch import nn
 
 import alexnet_zoo
 from alexnet_zoo.cores import cores, cpu_name
 from alexnet_zoo.data.prepared.dataset import Prepared
+from alexnet_zoo.devices import tf32
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
 from alexnet_zoo.train.columns import Layout
@@ -62,7 +64,7 @@ def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
     folder, prepared = run.folder, run.prepared
     folder.mkdir(parents=True, exist_ok=True)
     save_recipe(recipe, folder / "recipe.toml")
-    now = environment(recipe.seed, prepared.sha256, run.layout.processes, columns)
+    now = environment(recipe.seed, prepared.sha256, run.layout, columns)
     stretches = [*environment_of(folder).get("stretches", []), now]
     (folder / "environment.json").write_text(json.dumps({**now, "stretches": stretches}, indent=1))
     data = {"folder": str(prepared.folder.resolve()), "sha256": prepared.sha256, "classes": prepared.classes}
@@ -110,18 +112,20 @@ def load_weights(model: nn.Module, path: Path) -> None:
         ) from error
 
 
-def environment(seed: int, data_sha256: str, processes: int, columns: int | None) -> dict:
+def environment(seed: int, data_sha256: str, layout: Layout, columns: int | None) -> dict:
     """Versions, device, seed and data checksum: what one needs to know to run it again."""
-    packages = ("torch", "timm", "onnx", "onnxruntime-gpu", "numpy")
+    cuda = layout.device.type == "cuda"
     return {
         "command": " ".join(["alexzoo", *sys.argv[1:]]),
         "versions": {
             "alexnet_zoo": alexnet_zoo.__version__,
             "python": platform.python_version(),
-            **{name: version(name) for name in packages},
+            "onnxruntime": onnxruntime.__version__,  # of either package that holds it
+            **{name: version(name) for name in ("torch", "timm", "onnx", "numpy")},
         },
-        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu_name(),
-        "processes": processes,
+        "device": torch.cuda.get_device_name(layout.device) if cuda else cpu_name(),
+        **({"tf32": ", ".join(tf32())} if cuda else {}),
+        "processes": layout.processes,
         "columns": columns,
         "cores": cores(),
         "seed": seed,

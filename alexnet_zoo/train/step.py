@@ -2,13 +2,14 @@
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from alexnet_zoo.devices import check_precision
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.columns import Layout
@@ -16,31 +17,14 @@ from alexnet_zoo.train.memory import keep_memory, kept_for_backward
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.optim import make_optimizer
 from alexnet_zoo.train.recipe import Recipe
-
-
-class StepTimes:
-    """Seconds by activity, summed over the steps.
-
-    On CUDA an activity's time is that of launching it, but for "step", whose end waits for the device.
-    """
-
-    def __init__(self):
-        self.seconds: dict[str, float] = defaultdict(float)
-        self.steps = 0
-
-    @contextmanager
-    def measured(self, activity: str) -> Iterator[None]:
-        began = time.perf_counter()
-        yield
-        self.seconds[activity] += time.perf_counter() - began
-        self.steps += activity == "step"
+from alexnet_zoo.train.stopwatch import Stopwatch
 
 
 class TrainStep:
     """Forward, backward, gradients summed over the replicas, update.
 
     Args: model, the part of the network that this process holds; recipe, which says its optimiser and precision.
-    Attributes: optimizer; times, seconds by activity; kept_bytes, from a step's forward to its backward pass.
+    Attributes: optimizer; watches, the seconds of each activity; kept_bytes, from a step's forward to its backward.
     """
 
     def __init__(self, model: nn.Module, recipe: Recipe, layout: Layout):
@@ -51,7 +35,7 @@ class TrainStep:
         self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
         self.model = model.to(layout.device, self.dtype, memory_format=self.memory_format)
         self.optimizer = make_optimizer(self.model, recipe)
-        self.times = StepTimes()
+        self.watches: dict[str, Stopwatch] = defaultdict(Stopwatch)
         self.kept_bytes = 0
 
     def logits_of(self, inputs: Tensor) -> Tensor:
@@ -68,12 +52,15 @@ class TrainStep:
             loss = F.cross_entropy(logits, labels, reduction="sum") / batch_size
         self.kept_bytes = self.kept_bytes or kept()
         loss.backward()
-        with self.times.measured("replicas"):
+        with self.timed("replicas"):
             columns.sum_gradients(self.model, self.layout)
-        with self.times.measured("optimiser"):
+        with self.timed("optimiser"):
             self.optimizer.step()
             self.optimizer.zero_grad()
         return loss.detach() * batch_size, (logits.detach().argmax(1) != labels).sum()
+
+    def timed(self, activity: str) -> AbstractContextManager:
+        return self.watches[activity].running(self.layout.device)
 
     @property
     def weight_bytes(self) -> int:
@@ -101,6 +88,7 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 def make_step(recipe: Recipe, num_classes: int, layout: Layout) -> TrainStep:
     """Builds the recipe's network, or the part of it that `layout` gives this process, and its step."""
     check_crop(recipe, num_classes)
+    check_precision(recipe.precision, layout.device)
     return TrainStep(columns.build(recipe, num_classes, layout), recipe, layout)
 
 

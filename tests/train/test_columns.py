@@ -151,9 +151,11 @@ def test_two_nodes_under_torchrun_get_the_result_of_one_process(tmp_path, digits
 
 
 def test_a_checkpoint_of_one_layout_is_resumed_by_another(tmp_path, digits, small_recipe):
+    """Of processes, and of tensors in memory: the parts are trained, saved and resumed in channels_last."""
     run_training(small_recipe(WITHOUT_DROPOUT, "epochs=2"), digits.folder, tmp_path / "whole", 1, resume=False)
-    run_training(small_recipe(WITHOUT_DROPOUT), digits.folder, tmp_path / "parts", 1, resume=False)
-    run_training(small_recipe(WITHOUT_DROPOUT, "epochs=2"), digits.folder, tmp_path / "parts", 2, resume=True)
+    parts = [WITHOUT_DROPOUT, "channels_last=true"]
+    run_training(small_recipe(*parts), digits.folder, tmp_path / "parts", 1, resume=False)
+    run_training(small_recipe(*parts, "epochs=2"), digits.folder, tmp_path / "parts", 2, resume=True)
     _, whole = losses_and_weights(tmp_path / "whole")
     _, parts = losses_and_weights(tmp_path / "parts")
     for name in whole:

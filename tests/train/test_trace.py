@@ -1,0 +1,98 @@
+"""What a card would be given by a training step, found out without one.
+
+Fake tensors know shapes, strides and devices, but no values. In a fake process group messages do not arrive.
+"""
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.testing._internal.distributed.fake_pg import FakeStore
+from torch.utils._pytree import tree_leaves
+
+from alexnet_zoo.train.columns import Layout, merge
+from alexnet_zoo.train.step import make_step
+
+FORMATS = ["channels_last=false", "channels_last=true"]
+
+
+@pytest.mark.parametrize("precision", ["precision=float32", "precision=bfloat16"])
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_no_step_asks_for_a_value(small_recipe, memory_format, precision):
+    """On CUDA each question would make the host wait for all that the device was told to do."""
+    step = make_step(small_recipe(memory_format, precision), 10, Layout())
+    pixels, labels = torch.empty(128, 3, 64, 64), torch.zeros(128, dtype=torch.long)
+    step(pixels, labels)  # the first one counts what is kept for the backward pass
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+        loss, wrong = step(mode.from_tensor(pixels), mode.from_tensor(labels))
+        with pytest.raises(DataDependentOutputException):
+            loss.item()
+    assert loss.shape == wrong.shape == ()
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_the_forward_pass_stays_on_the_device(small_recipe, memory_format):
+    """Fake tensors refuse operations on two devices. Backward, torch wants a driver even for these."""
+    step = make_step(small_recipe(memory_format), 10, Layout())
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
+        step.model.to("cuda")
+        step.layout = Layout(device=torch.device("cuda"))
+        logits = step.logits_of(torch.empty(128, 3, 64, 64, device="cuda"))
+    assert logits.is_cuda and logits.shape == (128, 10)
+
+
+@pytest.fixture(params=[0, 1], ids=["column 0", "column 1"])
+def layout(request):
+    """A column of the first of three replicas, alone."""
+    dist.init_process_group("fake", rank=request.param, world_size=6, store=FakeStore())
+    columns, replicas = dist.new_group([0, 1]), dist.new_group([request.param, request.param + 2, request.param + 4])
+    yield Layout(2, 3, request.param, column_group=columns, data_group=replicas)
+    dist.destroy_process_group()
+
+
+@pytest.fixture
+def messages(monkeypatch):
+    """Every collective that is called while a test runs: its name, its group and its tensors."""
+    seen = []
+
+    def listen(name: str):
+        call = getattr(dist, name)
+
+        def listening(*args, **options):
+            tensors = [part for part in tree_leaves((args, options)) if isinstance(part, torch.Tensor)]
+            seen.append((name, options["group"], tensors))
+            if name == "gather":
+                for share in options.get("gather_list", args[1]) or ():
+                    share.copy_(args[0])  # what columns share is equal
+            return call(*args, **options)
+
+        monkeypatch.setattr(dist, name, listening)
+
+    for name in ("all_reduce", "all_gather", "all_to_all", "gather", "broadcast"):
+        listen(name)
+    return seen
+
+
+@pytest.mark.parametrize("memory_format", FORMATS)
+def test_every_message_is_dense_in_one_order(small_recipe, layout, messages, memory_format):
+    """NCCL sends memory as it lies: a tensor in another order than its peer's arrives scrambled, without an error."""
+    step = make_step(small_recipe(memory_format), 10, layout)
+    for _ in range(2):
+        step(torch.rand(128, 3, 64, 64), torch.zeros(128, dtype=torch.long))
+    merge(step.model.state_dict(), layout)
+    assert {name for name, _, _ in messages} == {"all_reduce", "all_gather", "all_to_all", "gather", "broadcast"}
+    for name, _, tensors in messages:
+        assert all(tensor.is_contiguous() for tensor in tensors), (name, [tensor.stride() for tensor in tensors])
+
+
+def test_what_both_columns_hold_is_summed_once(small_recipe, layout, messages):
+    """From three replicas on, two sums may differ in a rounding, and with them the columns' fc8."""
+    model = make_step(small_recipe(), 10, layout)
+    model(torch.rand(12, 3, 64, 64), torch.zeros(12, dtype=torch.long))
+    held = {name: p.numel() for name, p in model.model.named_parameters()}
+    fc8 = held.pop("fc8.weight") + held.pop("fc8.bias")
+    summed = sum(held.values()) + (fc8 if layout.column == 0 else 0)
+    sent = [
+        (name, group, tensors[0].numel()) for name, group, tensors in messages if name in ("all_reduce", "broadcast")
+    ]
+    assert sent == [("all_reduce", layout.data_group, summed), ("broadcast", layout.column_group, fc8)]
