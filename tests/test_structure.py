@@ -47,7 +47,7 @@ def test_no_two_classes_of_one_name():
 
 
 def test_functions_are_short():
-    """Commands are excepted: their parameters are the options of the command line."""
+    """Excepted are commands, whose parameters are options, and the parameters of kernels, which take no objects."""
     found = []
     for path, tree in TREES.items():
         for node in ast.walk(tree):
@@ -55,7 +55,8 @@ def test_functions_are_short():
                 arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
                 parameters = len([argument for argument in arguments if argument.arg not in ("self", "cls")])
                 lines = node.end_lineno - node.lineno + 1
-                if lines > LINES or parameters > PARAMETERS:
+                kernel = any(ast.unparse(decorator) == "triton.jit" for decorator in node.decorator_list)
+                if lines > LINES or (parameters > PARAMETERS and not kernel):
                     found.append(f"{path.name}: {node.name}: {lines} lines, {parameters} parameters")
     assert found == []
 

@@ -29,9 +29,8 @@ def rectified(x):
 
 @triton.jit
 def nchw(
-    x_ptr, g_ptr, out_ptr, places, alpha, k,
-    MAPS: tl.constexpr, REACH: tl.constexpr, RELU: tl.constexpr, BACKWARD: tl.constexpr,
-    PLACES: tl.constexpr, UNROLL: tl.constexpr,
+    x_ptr, g_ptr, out_ptr, places, alpha, k, MAPS: tl.constexpr, REACH: tl.constexpr, RELU: tl.constexpr,
+    BACKWARD: tl.constexpr, PLACES: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
     """PLACES places of one column (MAPS, places) of one image; the gradient of x where BACKWARD, else b.
 
@@ -40,8 +39,7 @@ def nchw(
     column = tl.program_id(0).to(tl.int64) * MAPS * places
     place = tl.program_id(1) * PLACES + tl.arange(0, PLACES)
     x_ptr, g_ptr, out_ptr = x_ptr + column + place, g_ptr + column + place, out_ptr + column + place
-    inside = place < places
-    zero = tl.zeros((PLACES,), tl.float32)
+    inside, zero = place < places, tl.zeros((PLACES,), tl.float32)
     a = (zero,) * (2 * REACH + 1)  # of the maps m to m - 2 REACH
     g = (zero,) * (REACH + 1)  # of the maps m to m - REACH
     direct = (zero,) * (REACH + 1)  # g d^-0.75 of the maps m - REACH to m - 2 REACH
