@@ -74,9 +74,8 @@ class Preprocessing:
         try:
             array = np.load(io.BytesIO(base64.b64decode(metadata["mean_image"])), allow_pickle=False)
             image_size, crop_size = int(metadata["image_size"]), int(metadata["crop_size"])
-            place = metadata.get("mean_place", "crop")  # older files do not say it
             classes = json.loads(metadata["classes"])
-            found = cls(classes, image_size, crop_size, array, _scale(metadata), mean_place=place)
+            found = cls(classes, image_size, crop_size, array, _scale(metadata), mean_place=_mean_place(metadata))
         except (ValueError, EOFError) as error:
             raise UserError(f"{file}: its metadata cannot be read ({error}); export it again") from None
         if array.shape != (image_size, image_size, 3) or not 0 < crop_size <= image_size:
@@ -150,6 +149,13 @@ def crops_of(
     indices = np.repeat(np.arange(rows.start, rows.stop), views)
     pixels = dataset.gather(indices, crops.tops, crops.lefts, crop_size)
     return to_input(pixels, crops, mean, scale, mean_place=mean_place)
+
+
+def _mean_place(metadata: dict[str, str]) -> str:
+    place = metadata.get("mean_place", "crop")  # older files do not say it
+    if place not in ("crop", "centre"):
+        raise ValueError(f"mean_place {place!r} is neither crop nor centre")
+    return place
 
 
 def _scale(metadata: dict[str, str]) -> float | tuple[float, ...]:

@@ -140,6 +140,7 @@ def small_mean() -> str:
         ({"mean_image": None}, "no mean_image"),
         ({"mean_image": "AAAA"}, "cannot be read"),
         ({"mean_image": small_mean()}, "disagrees with itself"),
+        ({"mean_place": "corner"}, "cannot be read .mean_place 'corner'"),
         ({"crop_size": "many"}, "cannot be read"),
         ({"crop_size": "129"}, "disagrees with itself"),
         ({"crop_size": "96"}, "reads 112 pixels, its metadata says crops of 96"),

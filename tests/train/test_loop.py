@@ -134,6 +134,22 @@ def test_batches_of_any_layout_are_parts_of_one_plan(digits, small_recipe):
         assert sorted(crops.tops.tolist()) == sorted(sum((share[1].tops.tolist() for share in shares), []))
 
 
+@pytest.mark.parametrize("place", ["crop", "centre"])
+def test_what_a_step_sees_has_lost_the_mean_where_the_recipe_says(digits, small_recipe, place):
+    inputs = Inputs(small_recipe("mirror=true", f"mean_place={place}"), digits, Layout())
+    batch = next(iter(inputs.of_epoch(0, range(1), lambda epochs: "none")))
+    found, _ = inputs.to_device(batch)
+    crops = batch.crops
+    assert 0 < crops.mirror.sum() < len(found) and len(set(crops.lefts.tolist())) > 2
+    for number, (top, left) in enumerate(zip(crops.tops.tolist(), crops.lefts.tolist(), strict=True)):
+        turned = slice(None, None, -1 if crops.mirror[number] else 1)
+        under = (
+            digits.mean[4:68, 4:68] if place == "centre" else digits.mean[top : top + 64, left : left + 64][:, turned]
+        )
+        expected = batch.pixels[number].numpy()[:, turned] - under
+        np.testing.assert_allclose(found[number].numpy(), expected.transpose(2, 0, 1), atol=1e-4)
+
+
 def test_an_error_in_the_background_reaches_the_consumer(digits, small_recipe):
     ((indices, crops),) = planned(small_recipe(), digits, steps=1)
     with pytest.raises(IndexError):
