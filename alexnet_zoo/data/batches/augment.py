@@ -133,6 +133,14 @@ def to_input(
         inputs = torch.empty(batch, 3, size, size) if out is None else out
         _to_input_by_image(pixels, crops, mean, scale, inputs, mean_place)
         return inputs
+    return _to_input_at_once(pixels, crops, mean, scale, mean_place)
+
+
+def _to_input_at_once(
+    pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor, mean_place: str = "crop"
+) -> Tensor:
+    """to_input on a GPU: the whole batch in each operation."""
+    size = pixels.shape[1]
     if mean_place == "centre":
         under = centre_of(mean, size)
         under = torch.where(crops.mirror[:, None, None, None], under.flip(-1), under)  # inputs are mirrored below

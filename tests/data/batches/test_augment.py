@@ -7,6 +7,7 @@ import torch
 from alexnet_zoo.data.batches.augment import (
     AS_RUN_SCALE,
     Crops,
+    _to_input_at_once,
     centre_crop,
     colour_shift,
     draw_crops,
@@ -43,6 +44,7 @@ def test_to_input_against_numpy(batch, mean_place, scale):
     again = torch.full_like(found, 7)
     assert to_input(*arguments, again, mean_place) is again
     assert torch.equal(again, found)
+    assert torch.equal(_to_input_at_once(*arguments, mean_place), found)  # as on a GPU, bit for bit
     for number, (top, left) in enumerate(places):
         under, turned = mean[top : top + s, left : left + s], slice(None, None, -1 if crops.mirror[number] else 1)
         if mean_place == "centre":  # the same, the same way round, under every crop
