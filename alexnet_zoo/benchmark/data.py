@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, timings
+from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of, timings
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.batches.augment import draw_crops, to_input
 from alexnet_zoo.data.batches.loader import Prefetch, generator
@@ -24,10 +24,10 @@ IMAGE, CROP = 256, 224
 
 
 def preparing(options: Options, images: int = 2000, workers: int | None = None) -> list[dict]:
-    """Images/s of `prepare` to checked shards, mean and colour, against decoding and resizing alone, on all cores.
+    """Measures images/s of `prepare`, checksums, mean and colour included, against decoding and resizing alone.
 
-    "decode, resize": picture.square, with all its tricks, in as many processes, which throw the result away. "Pillow":
-    the same in Pillow's plain words. Both run in processes that were started beforehand; ours start at every turn.
+    "decode, resize" is picture.square, with all its tricks, in as many processes, which throw the result away.
+    "Pillow" is the same in Pillow's plain words. Both run in processes started beforehand; ours start at every turn.
     """
     with _many(options.photographs, images) as (folder, files):
         workers = workers or cores()
@@ -43,11 +43,11 @@ def preparing(options: Options, images: int = 2000, workers: int | None = None) 
             watch = Watch()
             steps = {"ours": ours, "decode, resize": alone(_square), "Pillow": alone(_plain_square)}
             seconds = timings(steps, options.repetitions, "cpu")
-    return rows_of(_facts("prepare", images, IMAGE), seconds, images, "cpu", watch)
+    return rows_of(facts_of("prepare", "prepare", None, images, IMAGE), seconds, images, "cpu", watch)
 
 
 def gathering(options: Options, images: int = 512) -> list[dict]:
-    """uint8 crops/s that one core gathers from a prepared folder in memory; and from its JPEG form, with all cores."""
+    """Measures uint8 crops/s gathered from a prepared folder in memory by one core, and from JPEGs by all cores."""
     batch_size = options.batch_size or 128
     steps = {}
     with _many(options.photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
@@ -64,13 +64,14 @@ def gathering(options: Options, images: int = 512) -> list[dict]:
             steps["one core" if encoding == "npy" else "from JPEG"] = step
         watch = Watch()
         seconds = timings(steps, options.repetitions, "cpu")
-    return rows_of(_facts("gather", batch_size, CROP), seconds, images, "cpu", watch)
+    return rows_of(facts_of("gather", "gather", None, batch_size, CROP), seconds, images, "cpu", watch)
 
 
 def loading(options: Options, images: int = 1024) -> list[dict]:
-    """Ready float batches/s, in images: ours from a prepared folder; timm's create_loader from files, same crops.
+    """Measures images/s made into float batches: by us from a prepared folder, by timm's create_loader from files.
 
-    "timm 256x256" reads the prepared squares as JPEG files, "timm" the photographs; its workers are kept alive.
+    "timm 256x256" reads the prepared squares as JPEG files, "timm" the photographs. Both cut the same crops as we do,
+    and keep their workers alive.
     """
     batch_size = options.batch_size or 128
     with _many(options.photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
@@ -87,17 +88,17 @@ def loading(options: Options, images: int = 1024) -> list[dict]:
         steps["timm"] = _timm_epoch(folder / "train", batch_size, resize=True)
         watch = Watch()
         seconds = timings(steps, options.repetitions, "cpu")
-        steps.clear()  # which ends timm's workers: their time is not that of others
-    return rows_of(_facts("loader", batch_size, CROP), seconds, images // batch_size * batch_size, "cpu", watch)
-
-
-def _facts(name: str, batch_size: int, img_size: int) -> dict:
-    return {"benchmark": name, "model": name, "batch_size": batch_size, "img_size": img_size, "param_count": 0.0}
+        steps.clear()  # which ends timm's workers, so that their time counts as ours
+    facts = facts_of("loader", "loader", None, batch_size, CROP)
+    return rows_of(facts, seconds, images // batch_size * batch_size, "cpu", watch)
 
 
 @contextmanager
 def _many(photographs: Path | None, images: int):
-    """(folder, files): train/ with links to so many of the photographs, which come round again, and val/ with two."""
+    """Yields (folder, files): train/ holds links to `images` photographs, the same ones again if need be, val/ to two.
+
+    Raises UserError where there are no photographs.
+    """
     if photographs is None:
         raise UserError("this benchmark reads photographs: name a folder of them with --data", exit_code=2)
     paths = sorted(path for path in photographs.rglob("*") if is_photograph(path.name))
@@ -121,7 +122,7 @@ def _square(file: str) -> bytes:
 
 
 def _plain_square(file: str) -> bytes:
-    """Shorter side to 256, central square, as one writes it."""
+    """Does what picture.square does, without its tricks."""
     image = Image.open(file).convert("RGB")
     scale = IMAGE / min(image.size)
     width, height = (round(side * scale) for side in image.size)
@@ -137,10 +138,8 @@ def _our_epoch(prepared: Prepared, batch_size: int, steps: int):
 
     def epoch() -> None:
         order = np.random.default_rng(0).integers(0, len(dataset), (steps, batch_size))
-        plan = (
-            (rows, draw_crops(generator(0, step), batch_size, IMAGE, CROP, True, True, "published", components))
-            for step, rows in enumerate(order)
-        )
+        augmentation = batch_size, IMAGE, CROP, True, True, "published", components
+        plan = ((rows, draw_crops(generator(0, step), *augmentation)) for step, rows in enumerate(order))
         for batch in Prefetch(dataset, CROP, plan):
             to_input(batch.pixels, batch.crops, mean, out=inputs)
 
@@ -153,9 +152,8 @@ def _timm_epoch(folder: Path, batch_size: int, resize: bool):
     from torchvision import transforms
 
     dataset = create_dataset("", str(folder))
-    loader = create_loader(
-        dataset, (3, CROP, CROP), batch_size, True, num_workers=cores(), device=torch.device("cpu")
-    )
+    cpu = torch.device("cpu")
+    loader = create_loader(dataset, (3, CROP, CROP), batch_size, True, num_workers=cores(), device=cpu)
     first = [transforms.Resize(IMAGE, transforms.InterpolationMode.BICUBIC)] if resize else []
     crops = [transforms.RandomCrop(CROP), transforms.RandomHorizontalFlip(), ToNumpy()]
     dataset.transform = transforms.Compose([*first, *crops])  # ours: create_loader's own also draws sizes and colours

@@ -10,21 +10,12 @@ import numpy as np
 import timm
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import alexnet as torchvision_alexnet
 
-from alexnet_zoo.benchmark.measure import (
-    Options,
-    Step,
-    begin,
-    facts_of,
-    rows_of,
-    seconds_of,
-    side_of,
-    timings,
-)
+from alexnet_zoo.benchmark.measure import Options, Step, begin, facts_of, rows_of, seconds_of, side_of, timings
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
 from alexnet_zoo.data.batches.noise import Noise
-from alexnet_zoo.models import count
 from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.lrn_forms import with_lrn
@@ -34,15 +25,16 @@ from alexnet_zoo.onnx.target import load_target
 
 PEAK_SIDE = 2048  # of the matrices whose product measures the machine
 MEAN = 120.0  # of the random pixels
+ALIVE = {"init_std": "he", "init_bias": 0.1}  # random weights with which the logits of two images differ
 
 
 def inference(options: Options, **model_args) -> list[dict]:
-    """Images/s of a network with random weights as `fast` exports it, and of its peers; rows of results.
+    """Measures images/s of a network with random weights, as `fast` exports it, and of its peers.
 
     Images come from the host's memory and logits go back there, for all; float32 means float32, for all.
     """
     watch, batch_size = begin(options), options.batch_size or 32
-    model = timm.create_model(options.model, **{"init_std": "he", "init_bias": 0.1, **model_args}).eval()
+    model = timm.create_model(options.model, **(ALIVE | model_args)).eval()
     side = side_of(model, model_args)
     images = np.random.default_rng(0).integers(0, 256, (batch_size, 3, side, side)).astype(np.float32) - MEAN
     facts = facts_of("inference", options.model, model, batch_size, side)
@@ -62,9 +54,9 @@ def inference(options: Options, **model_args) -> list[dict]:
 
 
 def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Options) -> dict[str, Step]:
-    """Each ONNX peer, exported, opened, and as a step on the images."""
+    """Exports and opens each ONNX peer; returns its step, which runs it on the images."""
     side = images.shape[-1]
-    # A graph that torch's exporter wrote of a network with torch's own LRN is what anyone would have without us.
+    # The default export is what anyone would have without us: torch's exporter on a network with torch's own LRN.
     plain = load_target("fast").model_copy(update={"lrn": "banded"})
     peers = {
         "fast": (model, load_target("fast")),
@@ -97,27 +89,22 @@ def onnx_step(path: Path, images: np.ndarray, options: Options, cuda_graph: bool
 
 
 def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, Step]:
-    """torch eager, and compiled where this machine has what torch.compile needs."""
+    """Makes the steps of torch, from the host's memory to it: eager, and compiled where torch.compile works here."""
     network, inputs = model.to(device), torch.from_numpy(images)
 
-    def step_of(network: nn.Module) -> Step:
-        return lambda: run_without_gradients(network, inputs, device)
+    @torch.inference_mode()
+    def run(network: nn.Module) -> np.ndarray:
+        return network(inputs.to(device)).cpu().numpy()
 
-    steps = {"torch eager": step_of(network)}
-    compiled = step_of(torch.compile(network))
+    steps = {"torch eager": lambda: run(network)}
+    compiled = torch.compile(network)
     try:
-        compiled()
+        run(compiled)
     except Exception as error:  # no C++ compiler, most often; torch has many exceptions for it
         print(f"torch compiled: left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
     else:
-        steps["torch compiled"] = compiled
+        steps["torch compiled"] = lambda: run(compiled)
     return steps
-
-
-@torch.inference_mode()
-def run_without_gradients(network: nn.Module, inputs: torch.Tensor, device: str) -> np.ndarray:
-    """From the host's memory to it, as a session runs."""
-    return network(inputs.to(device)).cpu().numpy()
 
 
 @contextmanager
@@ -132,31 +119,23 @@ def without_tf32() -> Iterator[None]:
 
 
 def matrix_peak(options: Options) -> float:
-    """Floating point operations a second in a product of large matrices, the best of five."""
+    """Measures floating point operations a second in a product of large matrices, the best of six."""
     a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=options.device)
     best = min(seconds_of(lambda: torch.mm(a, a), options.device, options.clock) for _ in range(6))
     return 2 * PEAK_SIDE**3 / best
 
 
 def multiply_adds(model: nn.Module, side: int) -> int:
-    """Of one image, in convolutional and fully connected layers; nothing is computed to find out."""
-    total = 0
-
-    def add(layer: nn.Module, _inputs, output: torch.Tensor) -> None:
-        nonlocal total
-        total += count.multiply_adds(layer, output)
-
-    meta = copy.deepcopy(model).to("meta")
-    for layer in meta.modules():
-        layer.register_forward_hook(add)
-    meta.eval()(torch.empty(1, 3, side, side, device="meta"))
-    return total
+    """Counts those of one image, in convolutional and fully connected layers, on the meta device: none is computed."""
+    with FlopCounterMode(display=False) as counter:
+        copy.deepcopy(model).to("meta").eval()(torch.empty(1, 3, side, side, device="meta"))
+    return counter.get_total_flops() // 2
 
 
 def evaluation(options: Options, **model_args) -> list[dict]:
-    """Images/s of a whole evaluation with ten crops, and of its session alone on the same batches, ready in memory."""
+    """Measures images/s of an evaluation with ten crops, and of its session alone on the same batches in memory."""
     watch, batch_size = begin(options), options.batch_size or CROPS_AT_A_TIME
-    model = timm.create_model(options.model, **{"init_std": "he", "init_bias": 0.1, **model_args})
+    model = timm.create_model(options.model, **(ALIVE | model_args))
     side = side_of(model, model_args)
     image_size = side * 8 // 7  # 256 for 224
     data = Noise(4 * batch_size // 10, image_size, [str(i) for i in range(model.num_classes)])

@@ -16,7 +16,7 @@ LRN_INPUTS = {"norm1": (96, 55, 55), "norm2": (256, 27, 27)}  # the paper's two 
 
 
 class TorchLocalResponseNorm(nn.Module):
-    """Our LRN with torch's own function: each column on its own; torch divides alpha by size, the paper does not."""
+    """Computes what our LRN does with torch's function, column by column; torch divides alpha by size, we do not."""
 
     def __init__(self, lrn: LocalResponseNorm):
         super().__init__()
@@ -30,9 +30,9 @@ class TorchLocalResponseNorm(nn.Module):
 
 
 def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Training images/s of a network as it is, with torch's LRN in place of ours, and without LRN; rows of results.
+    """Measures training images/s of a network as it is, with torch's LRN in place of ours, and without LRN.
 
-    A step is that of training (train/step.py), on one batch that is already on the device.
+    A step is one of train/step.py, on one batch that is already on the device.
     """
     watch, device, batch_size = begin(options), options.device, options.batch_size or 64
     ours = timm.create_model(options.model, **model_args)
@@ -50,27 +50,26 @@ def training(options: Options = Options(), **model_args) -> list[dict]:  # noqa:
 
 
 def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Images/s through LRN alone, forward and backward, at both of the paper's layers: ours against torch's."""
+    """Measures images/s through LRN alone, forward and backward, at both of the paper's layers: ours, torch's."""
     watch, device, batch_size = begin(options), options.device, options.batch_size or 64
     rows = []
     for layer, shape in LRN_INPUTS.items():
         ours = LocalResponseNorm(columns=columns)
         x = torch.randn(batch_size, *shape, device=device).relu_().mul_(60.0).requires_grad_()
         steps = {"ours": lrn_step(ours, x), "torch LRN": lrn_step(TorchLocalResponseNorm(ours), x)}
-        facts = {"benchmark": "lrn", "model": layer, "batch_size": batch_size, "img_size": shape[-1]}
-        facts["param_count"] = 0.0
+        facts = facts_of("lrn", layer, ours, batch_size, shape[-1])
         rows += rows_of(facts, timings(steps, options.repetitions, device, options.clock), batch_size, device, watch)
     return rows
 
 
 def training_step(model: nn.Module, images: Tensor, labels: Tensor) -> Step:
-    """One step on one batch; the rate is small so that repeating the batch does not reach infinities."""
+    """Makes a step that trains on one batch; its rate is small, so that no number grows to infinity."""
     recipe = Recipe(name="benchmark", lr=1e-5, batch_size=len(images))
     step = TrainStep(model.train(), recipe, Layout(device=images.device))
     return lambda: step(images, labels)
 
 
 def lrn_step(module: nn.Module, x: Tensor) -> Step:
-    """Forward, and backward to the input."""
+    """Makes a step that goes forward, and backward to the input."""
     grad = torch.randn_like(x)
     return lambda: torch.autograd.grad(module(x), x, grad)

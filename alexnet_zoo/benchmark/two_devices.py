@@ -8,7 +8,6 @@ import torch
 
 from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of
 from alexnet_zoo.progress import Progress
-from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.launch import joined, launch
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe
@@ -23,9 +22,9 @@ STEPS = 4  # a turn, of which the first warms up
 
 
 def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is frozen)
-    """Training images/s of each; on CPUs, on as many threads as PEERS says. Every turn starts new processes."""
+    """Measures training images/s of each of PEERS, on CPUs by its number of threads; each turn starts new processes."""
     watch, batch_size = Watch(), options.batch_size or 64
-    seconds = {peer: [] for peer in PEERS}
+    seconds = {peer: [] for peer in PEERS}  # a turn each
     with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
         for _ in range(options.repetitions):
             for peer, (model, processes, threads) in PEERS.items():
@@ -39,7 +38,7 @@ def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is fr
 
 
 def one_turn(recipe: Recipe, processes: int, threads: int, device: str) -> float:
-    """Median seconds of a step of the slowest process."""
+    """Returns the median seconds of a step in the slowest process."""
     with tempfile.TemporaryDirectory() as folder:
         launch(processes, steps_of, recipe, threads, device, folder)
         times = [json.loads(path.read_text()) for path in Path(folder).glob("*.json")]
@@ -47,16 +46,12 @@ def one_turn(recipe: Recipe, processes: int, threads: int, device: str) -> float
 
 
 def steps_of(recipe: Recipe, threads: int, device: str, folder: str) -> None:
-    """One of the processes: writes the seconds of its steps."""
+    """Trains for STEPS steps in one of the processes, and writes how many seconds each but the first took."""
     with joined(recipe, None, device) as layout:
         torch.set_num_threads(threads)
-        times = train_steps(recipe, layout)
+        step = make_step(recipe, 1000, layout)
+        generator = torch.Generator().manual_seed(0)  # both columns see the same images
+        pixels = (torch.randn(recipe.batch_size, 3, 224, 224, generator=generator) * 60).to(layout.device)
+        labels = torch.randint(1000, (recipe.batch_size,), generator=generator).to(layout.device)
+        times = [step.seconds(pixels, labels) for _ in range(STEPS)][1:]
         (Path(folder) / f"{layout.column}.json").write_text(json.dumps(times))
-
-
-def train_steps(recipe: Recipe, layout: Layout) -> list[float]:
-    step = make_step(recipe, 1000, layout)
-    generator = torch.Generator().manual_seed(0)  # both columns see the same images
-    pixels = (torch.randn(recipe.batch_size, 3, 224, 224, generator=generator) * 60).to(layout.device)
-    labels = torch.randint(1000, (recipe.batch_size,), generator=generator).to(layout.device)
-    return [step.seconds(pixels, labels) for _ in range(STEPS)][1:]

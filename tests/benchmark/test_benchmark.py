@@ -52,8 +52,6 @@ def test_steps_take_turns_and_the_first_is_warm_up():
     seconds = timings({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, "cpu")
     assert order == ["a", "b"] * 3
     assert [len(own) for own in seconds.values()] == [2, 2]
-    with pytest.raises(UserError, match="--repetitions 0"):
-        timings({}, 0, "cpu")
 
 
 @torch._dynamo.config.patch(disable=True)  # compiling takes longer than all the rest
