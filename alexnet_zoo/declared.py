@@ -41,8 +41,7 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
     if path.is_file():
         return path
     names = [file.name.removesuffix(suffix) for file in list_declared(folder, suffix)]
-    names.sort(key=lambda other: -SequenceMatcher(None, stem, other).ratio())
-    have = ", ".join(names) or "nothing"
+    have = ", ".join(sorted(names, key=lambda other: -SequenceMatcher(None, stem, other).ratio())) or "nothing"
     raise UserError(f"{name}: no such file, and not in {folder}/, which has: {have}", exit_code=2)
 
 

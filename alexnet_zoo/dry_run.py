@@ -1,10 +1,10 @@
-"""What `alexzoo reproduce --dry-run` says: the recipe, its steps, its cost here. Nothing is written or prepared."""
+"""Says what `alexzoo reproduce` would do and cost (`--dry-run`), and neither writes nor prepares anything."""
 
 from pathlib import Path
 
 import tomli_w
 
-from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
+from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.data.published import PUBLISHED_SETS, PublishedSet
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.errors import UserError
@@ -21,7 +21,10 @@ BACKWARD = 2  # a backward pass costs about two forward passes
 
 
 def dry_run(plan: Plan) -> str:
-    """The resolved recipe, the processes, the images, the steps and hours, the memory and disk; a line each."""
+    """Says the resolved recipe, the processes, the images, the steps and hours, the memory and disk, a line each.
+
+    Raises UserError where the data lacks a split that the recipe names, or fills no batch.
+    """
     recipe = plan.recipe
     size = size_of(recipe, plan.data, plan.folder)
     if lacking := {recipe.train_split, recipe.eval_split, recipe.test_split} - set(size.images):
@@ -30,19 +33,16 @@ def dry_run(plan: Plan) -> str:
     if training < batch:
         fewer = f"--set batch_size={training} or less"
         raise UserError(f"{size.name}: {training} training images do not fill a batch of {batch}; {fewer}")
-    lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True))]
     layout = planned(plan.gpus, columns_of(recipe), plan.columns, plan.device)
-    lines.append(f"# {describe(recipe, layout)}")
+    lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True)), f"# {describe(recipe, layout)}"]
     lines.append(f"# {training:,} training images from {size.name}")
     if plan.members:
         return "\n".join([*lines, f"# {len(plan.members)} members; --dry-run of one of their recipes says its cost"])
     cost = estimate(recipe, training, size.classes, layout)
     steps, seconds = cost["steps"], cost["step_seconds"]
     evaluation = passes_without_steps(recipe, size) * seconds / batch / (1 + BACKWARD)
-    lines.append(
-        f"# {steps:,} steps of {seconds:.2f} s in one process here: {duration(steps * seconds)}, "
-        f"and about {duration(evaluation)} of evaluation"
-    )
+    lasts = f"{duration(steps * seconds)}, and about {duration(evaluation)} of evaluation"
+    lines.append(f"# {steps:,} steps of {seconds:.2f} s in one process here: {lasts}")
     if checkpoints := list_checkpoints(plan.folder / "checkpoints"):
         lines.append(f"# of these steps {int(checkpoints[-1].name.rpartition('-')[2]):,} are done")
     memory, checkpoint = cost["memory_bytes"] / 2**30, cost["checkpoint_bytes"] / 2**30
@@ -51,11 +51,13 @@ def dry_run(plan: Plan) -> str:
 
 
 def size_of(recipe: Recipe, data: Path | None, run: Path) -> PublishedSet:
-    """How many images a run will have: from its prepared data, by counting photographs, or as published."""
+    """Finds how many images a run will have: in its prepared data, by counting photographs, or as published."""
     place = place_of_data(recipe, data, run)
     prepared = next((folder for folder in place if folder and (folder / "prepared.json").exists()), None)
     if prepared:
-        return size_of_prepared(open_prepared(prepared))
+        opened, disk = open_prepared(prepared), sum(path.stat().st_size for path in prepared.iterdir()) / 1e9
+        images = {split: len(dataset) for split, dataset in opened.splits.items()}
+        return PublishedSet(f"{prepared}, {disk:.2f} GB on disk", len(opened.classes), images)
     photographs, cache = place
     if photographs is None:
         known = PUBLISHED_SETS.get(recipe.data, DIGITS if recipe.data == "digits" else None)
@@ -69,18 +71,12 @@ def size_of(recipe: Recipe, data: Path | None, run: Path) -> PublishedSet:
     return PublishedSet(where, len(source.classes), images)
 
 
-def size_of_prepared(prepared: Prepared) -> PublishedSet:
-    disk = sum(path.stat().st_size for path in prepared.folder.iterdir()) / 1e9
-    images = {split: len(dataset) for split, dataset in prepared.splits.items()}
-    return PublishedSet(f"{prepared.folder}, {disk:.2f} GB on disk", len(prepared.classes), images)
-
-
 def passes_without_steps(recipe: Recipe, size: PublishedSet) -> int:
-    """Images that are only looked at: validation in training, one view each; then every view of the test split."""
+    """Counts views of images that are evaluated: in training one of each for validation, then all of the test split."""
     validations = max(1, int(recipe.epochs // recipe.eval_every))
     return validations * size.images[recipe.eval_split] + sum(recipe.views) * size.images[recipe.test_split]
 
 
 def duration(seconds: float) -> str:
-    """Hours, or minutes below one hour."""
+    """Writes hours, or minutes below one hour."""
     return f"{seconds / 3600:,.1f} hours" if seconds >= 3600 else f"{seconds / 60:.1f} minutes"

@@ -1,4 +1,4 @@
-"""Progress of long work: a bar with time left on a terminal, plain lines elsewhere."""
+"""Shows the progress of long work: a bar with the time left on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -9,9 +9,9 @@ LINE_EVERY = 10.0  # seconds between plain lines, so that a log of days stays re
 
 
 class Progress:
-    """Counts `total` units of work, to stderr; a context manager.
+    """Counts `total` units of work, and shows the count on stderr; a context manager.
 
-    Args: total and initial (work done in an earlier run) in `unit`s; desc, a few words that name the work.
+    Args: desc, a few words that name the work; unit, what is counted; initial, units done in an earlier run.
     """
 
     def __init__(self, total: int, desc: str, unit: str = "images", initial: int = 0):
@@ -19,12 +19,11 @@ class Progress:
         self.initial = self.done = initial
         self.fields = ""
         self.started = self.last_line = time.monotonic()
-        self.bar = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=total, desc=desc, unit=f" {unit}", initial=initial, dynamic_ncols=True, smoothing=0.1)
+        look = dict(total=total, desc=desc, unit=f" {unit}", initial=initial, dynamic_ncols=True, smoothing=0.1)
+        self.bar = tqdm(**look) if sys.stderr.isatty() else None
 
     def update(self, n: int = 1, **fields) -> None:
-        """Count n more units; fields (name="value") are shown behind the count."""
+        """Counts n more units; shows fields (name="value") behind the count."""
         self.done += n
         self.fields = " ".join(f"{name} {value}" for name, value in fields.items()) or self.fields
         if self.bar is not None:
@@ -51,4 +50,5 @@ class Progress:
 
 
 def say(text: str) -> None:
+    """Prints a line on stderr, at once."""
     print(text, file=sys.stderr, flush=True)

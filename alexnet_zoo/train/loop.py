@@ -21,7 +21,7 @@ from alexnet_zoo.train import saving
 from alexnet_zoo.train.columns import hang_seconds
 from alexnet_zoo.train.inputs import DROPOUT, Inputs
 from alexnet_zoo.train.optim import Schedule
-from alexnet_zoo.train.profile import gather_records, profile_table
+from alexnet_zoo.train.profile import gather_records, profile_table, record_of
 from alexnet_zoo.train.run import Run, append_metrics, append_summary, forget_after
 from alexnet_zoo.train.saving import Done
 from alexnet_zoo.train.step import make_step
@@ -205,7 +205,7 @@ def train(run: Run, resume: bool = False, profile: bool = False) -> None:
             training.resume()
         with stopped_by_signals(training):
             training.fit()
-    records = gather_records(training.train_step)
+    records = gather_records(record_of(training.train_step), training.layout)
     if run.layout.first:
         (run.folder / "devices.json").write_text(json.dumps(records, indent=1))
         if profile:

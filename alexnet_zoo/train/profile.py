@@ -5,32 +5,31 @@ import resource
 import torch
 import torch.distributed as dist
 
+from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.exchange import Meeting
 from alexnet_zoo.train.step import TrainStep
 
 
-def gather_records(train_step: TrainStep) -> list[dict]:
-    """Gives every process what each measured: a record for each, in the order of the ranks."""
-    own = record_of(train_step)
+def gather_records(own: dict, layout: Layout) -> list[dict]:
+    """Gives every process the records of all, in the order of the ranks."""
     if not dist.is_initialized():
         return [own]
     records = [None] * dist.get_world_size()
-    dist.all_gather_object(records, own, group=train_step.layout.patient_group)
+    dist.all_gather_object(records, own, group=layout.patient_group)
     return records
 
 
 def record_of(train_step: TrainStep) -> dict:
-    """Says what this process took: milliseconds and bytes sent a step, bytes of memory.
+    """Records what a step took in this process: milliseconds, bytes sent by each layer, bytes of memory.
 
     counted_bytes is what training needs on a device of its own: weights, gradients, the optimiser's state, and
-    kept_bytes, what the forward pass keeps for the backward pass. peak_bytes is what was in use, on a CPU by all of
-    the process.
+    kept_bytes, what the forward pass keeps for the backward pass. peak_bytes was in use at most (`peak_bytes`).
     """
-    model, watches, layout = train_step.model, train_step.watches, train_step.layout
+    watches, layout = train_step.watches, train_step.layout
     done = watches["step"].count
     steps = max(done, 1)
-    exchanges = {f"exchange_{name}": layer for name, layer in model.named_children() if isinstance(layer, Meeting)}
-    exchange = sum(layer.watch.seconds for layer in exchanges.values())
+    meetings = {name: layer for name, layer in train_step.model.named_children() if isinstance(layer, Meeting)}
+    exchange = sum(layer.watch.seconds for layer in meetings.values())
     named = {name: watches[name].seconds for name in ("optimiser", "replicas", "data wait")}
     compute = watches["step"].seconds - exchange - named["optimiser"] - named["replicas"]
     seconds = {"compute": compute, "exchange": exchange, **named}
@@ -41,7 +40,7 @@ def record_of(train_step: TrainStep) -> dict:
         "device": str(layout.device),
         "steps": done,
         "ms_a_step": {name: round(1000 * total / steps, 3) for name, total in seconds.items()},
-        "bytes_sent_a_step": {name: layer.sent_bytes // steps for name, layer in exchanges.items()},
+        "bytes_sent_a_step": {name: layer.sent_bytes // steps for name, layer in meetings.items()},
         "parameter_bytes": weights,
         "gradient_bytes": weights,
         "optimizer_bytes": train_step.state_bytes,
@@ -61,16 +60,12 @@ def peak_bytes(device: torch.device) -> int:
 def profile_table(records: list[dict]) -> str:
     """Writes a line for each process: milliseconds a step by activity, megabytes sent a step, memory."""
     activities = list(records[0]["ms_a_step"])
-    lines = [
-        "replica column "
-        + " ".join(f"{name:>10}" for name in activities)
-        + "  ms a step |  MB sent | counted MiB | peak MiB"
-    ]
+    heads = " ".join(f"{name:>10}" for name in activities)
+    lines = [f"replica column {heads}  ms a step |  MB sent | counted MiB | peak MiB"]
     for record in records:
         times = " ".join(f"{record['ms_a_step'][name]:10.2f}" for name in activities)
         sent = sum(record["bytes_sent_a_step"].values()) / 1e6
         counted, peak = record["counted_bytes"] / 2**20, record["peak_bytes"] / 2**20
-        lines.append(
-            f"{record['replica']:7} {record['column']:6} {times} {'':10} | {sent:8.3f} | {counted:11.0f} | {peak:8.0f}"
-        )
+        memory = f"{counted:11.0f} | {peak:8.0f}"
+        lines.append(f"{record['replica']:7} {record['column']:6} {times} {'':10} | {sent:8.3f} | {memory}")
     return "\n".join(lines)

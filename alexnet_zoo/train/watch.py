@@ -1,20 +1,20 @@
-"""What every layer does while it learns: gradients, weights, and units that never fire. RUN/layers.jsonl."""
+"""Records what every layer does while it learns: gradients, weights, silent units. RUN/layers.jsonl."""
 
 import json
 from pathlib import Path
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
+from alexnet_zoo.train.profile import gather_records
 from alexnet_zoo.train.step import TrainStep
 
 
 class LayerWatch:
-    """Looks at a network in every `every`-th step; each column at its own part.
+    """Looks at a network once in `every` steps; each process looks at its own column.
 
-    A unit is a map of a convolutional layer or a unit of a fully connected one. It is silent in a step where it is
-    above zero nowhere in the batch; a ReLU that is silent for all images has no gradient (section 3.1).
+    A unit is a map of a convolutional layer or a unit of a fully connected one. It is silent in a step in which no
+    image of the batch brings it above zero; a ReLU that all images leave silent has no gradient (section 3.1).
     """
 
     def __init__(self, train_step: TrainStep, run: Path, every: int):
@@ -42,20 +42,14 @@ class LayerWatch:
         """Writes a line of layers.jsonl for each column; the optimiser calls it before its update."""
         if not self.looking:
             return
-        own = self.row()
-        rows = [own]
-        if dist.is_initialized():
-            rows = [None] * dist.get_world_size()
-            dist.all_gather_object(rows, own)
+        rows = gather_records(self.row(), self.layout)
         if self.layout.first:
             with (self.run / "layers.jsonl").open("a") as file:
                 file.writelines(json.dumps(row) + "\n" for row in rows if row["replica"] == 0)
 
     def row(self) -> dict:
         """Computes the norms of each layer's weights and gradients, and the share of its units that were silent."""
-        layers = {
-            name.removesuffix(".weight"): w for name, w in self.model.named_parameters() if name.endswith("weight")
-        }
+        layers = {name: layer.weight for name, layer in self.model.named_children() if hasattr(layer, "weight")}
         return {
             "step": self.step + 1,
             "replica": self.layout.replica,

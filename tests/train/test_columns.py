@@ -105,10 +105,10 @@ def test_what_crosses_is_what_the_paper_moves(tmp_path, digits, small_recipe):
     width, images, bytes_each = 0.125, 32, 4
     side = 3  # of pool2's maps of a 64-pixel image; pool5's are 1 x 1
     expected = {
-        "exchange_conv3": 2 * 128 * width * side * side,
-        "exchange_fc6": 2 * 128 * width,
-        "exchange_fc7": 2 * 2048 * width,
-        "exchange_fc8": 2048 * width,
+        "conv3": 2 * 128 * width * side * side,
+        "fc6": 2 * 128 * width,
+        "fc7": 2 * 2048 * width,
+        "fc8": 2048 * width,
     }
     for record in json.loads((tmp_path / "devices.json").read_text()):
         sent = {name: per_step / images / bytes_each for name, per_step in record["bytes_sent_a_step"].items()}
