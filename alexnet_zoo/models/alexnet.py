@@ -9,22 +9,8 @@ from typing import Optional
 import torch
 from torch import nn
 
-from alexnet_zoo.models.layers import (
-    BOTH,
-    IMAGE,
-    Activation,
-    Flat,
-    Flow,
-    Weighted,
-    classes,
-    conv,
-    dropout,
-    fc,
-    flatten,
-    norm,
-    pool,
-    relu,
-)
+from alexnet_zoo.models import layers
+from alexnet_zoo.models.layers import BOTH, IMAGE, classes, conv, dropout, fc, flatten, norm, pool, relu
 from alexnet_zoo.models.net import Net
 from alexnet_zoo.models.timm_model import TimmModel
 
@@ -49,7 +35,7 @@ PAPER = Net(
 
 
 class AlexNet(TimmModel):
-    """The network that a list describes, PAPER or another.
+    """Builds the network that a list describes, PAPER or another.
 
     Input (N, in_chans, H, W): raw RGB, 0 to 255, less the training set's mean. Output (N, num_classes): logits.
     Images of another size than the list's are accepted; the last maps are then averaged to the size that fc6 reads.
@@ -60,7 +46,7 @@ class AlexNet(TimmModel):
         in_chans: channels of the image.
         global_pool: 'flatten', or '' to return the last maps (timm's idiom).
         local_columns: how many of the columns this module holds; None is all. With fewer, the layers named in
-            `meetings` read maps that other modules hold, and somebody has to fetch them (train/columns.py).
+            `meetings` read maps that other modules hold, and train/columns.py fetches them.
 
     Raises ValueError where nothing is left of the image, or where the columns cannot share a layer or be apart.
     """
@@ -83,25 +69,26 @@ class AlexNet(TimmModel):
         self.feature_info = []
         if any(net.padding):
             self.add_module("pad", nn.ZeroPad2d(net.padding))
-        flow = Flow(in_chans, net.image + sum(net.padding[:2]), 1, net.columns, local_columns or net.columns)
+        flow = layers.Flow(in_chans, net.image + sum(net.padding[:2]), 1, net.columns, local_columns or net.columns)
         for layer in net.layers:
-            if isinstance(layer, Flat):
+            if isinstance(layer, layers.Flat):
                 self._end_features(flow, net.image)
             self.head_hidden_size = flow.maps
             self.add_module(layer.name, layer.module(flow, device=device, dtype=dtype))
             flow = layer.after(flow)
-            if isinstance(layer, Activation):
+            if isinstance(layer, layers.Activation):
                 self._tap(flow)
         self.num_layers, self.order = len(self), " ".join(self._modules)
         self.init_weights()
 
-    def _tap(self, flow: Flow) -> None:
+    def _tap(self, flow: layers.Flow) -> None:
         """Makes the layer just added one of timm's features."""
         if not hasattr(self, "num_features"):
             last = list(self._modules)[-1]
             self.feature_info.append(dict(num_chs=flow.maps, reduction=flow.stride, module=last))
 
-    def _end_features(self, flow: Flow, image: int) -> None:
+    def _end_features(self, flow: layers.Flow, image: int) -> None:
+        """Ends timm's features at the layer just added; raises ValueError where nothing is left of the image."""
         if flow.side < 1:
             raise ValueError(f"img_size {image} is too small: nothing is left of it after the last layer")
         if list(self._modules)[-1] != self.feature_info[-1]["module"]:
@@ -110,8 +97,8 @@ class AlexNet(TimmModel):
 
     @torch.no_grad()
     def init_weights(self) -> None:
-        """Weights and biases as the list says (section 5)."""
+        """Draws the weights and sets the biases as the list says (section 5)."""
         for layer in self.net.layers:
             module = getattr(self, layer.name)
-            if isinstance(layer, Weighted) and not isinstance(module, nn.Identity):
+            if isinstance(layer, layers.Weighted) and not isinstance(module, nn.Identity):
                 layer.initialise(module)

@@ -16,7 +16,7 @@ from alexnet_zoo.models.lrn import LocalResponseNorm
 
 
 class LocallyConnected(nn.Module):
-    """A convolution whose kernels are not shared: every place of the side x side maps has its own.
+    """Convolves with a kernel of its own at every place of the side x side maps.
 
     Input (N, in_channels, side, side), output (N, out_channels, side, side); kernel 3, padding 1.
     """
@@ -35,10 +35,10 @@ class LocallyConnected(nn.Module):
 
 
 class CifarNet(nn.Sequential):
-    """One of the three. Input (N, in_chans, img_size, img_size), raw RGB less the mean; output (N, num_classes) logits.
+    """Builds one of the three. Input (N, in_chans, img_size, img_size), raw RGB less the mean; output logits.
 
     Args: act_layer, timm's name of the activation; local, the maps of the two locally connected layers, none for the
-    18% net; lrn, whether the maps are normalised around the second layer; stds, of the layers' first weights.
+    18% net; lrn, whether to normalise before and after conv2; stds, each layer's deviation of the initial weights.
     """
 
     columns = 1
@@ -82,7 +82,7 @@ class CifarNet(nn.Sequential):
         self.init_weights()
 
     def _add(self, name: str, layer: nn.Module) -> None:
-        """Add a layer with weights and its activation."""
+        """Adds a layer with weights and its activation."""
         self.add_module(name, layer)
         self.add_module(f"act{name[-1]}", self.act())
 
@@ -98,19 +98,12 @@ def _create(variant: str, pretrained: bool, **kwargs) -> CifarNet:
 
 
 def _cfg() -> dict:
-    pixels = dict(
-        mean=(0.4914, 0.4822, 0.4465), std=(1 / 255, 1 / 255, 1 / 255)
-    )  # the data set's mean; raw (alexnet.py)
+    # The data set's mean; raw pixels, as alexnet.py takes them.
+    pixels = dict(mean=(0.4914, 0.4822, 0.4465), std=(1 / 255, 1 / 255, 1 / 255))
     return dict(num_classes=10, input_size=(3, 32, 32), crop_pct=1.0, **pixels, first_conv="conv1", classifier="fc10")
 
 
-default_cfgs = generate_default_cfgs(
-    {
-        "cifar10_krizhevsky_18pct.untrained": _cfg(),
-        "cifar10_krizhevsky_13pct.untrained": _cfg(),
-        "cifar10_krizhevsky_11pct.untrained": _cfg(),
-    }
-)
+default_cfgs = generate_default_cfgs({f"cifar10_krizhevsky_{pct}pct.untrained": _cfg() for pct in (18, 13, 11)})
 
 
 @register_model

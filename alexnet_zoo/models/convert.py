@@ -35,7 +35,7 @@ def import_weights(source: Path, out: Optional[Path] = None, model: Optional[str
 
 
 def _network_of(source: Path, weights: Weights, model: Optional[str]) -> str:
-    """The network that the weights are for: as asked, as the file says, or the only one that they fit."""
+    """Names the network that the weights are for: as asked, as the file says, or the only one that they fit."""
     shapes = {name: tensor.shape for name, tensor in weights.state_dict.items()}
     fitting = [name for name in model_names() if _shapes_of(name, shapes) == shapes]
     name = model or weights.model
@@ -50,7 +50,7 @@ def _network_of(source: Path, weights: Weights, model: Optional[str]) -> str:
 
 
 def _shapes_of(name: str, like: dict[str, torch.Size]) -> dict[str, torch.Size]:
-    """The shapes of a network's parameters, with as many classes as the other has."""
+    """Returns the shapes of a network's parameters, with as many classes as `like` has."""
     num_classes = like["fc8.bias"].numel() if "fc8.bias" in like else 1000
     with torch.device("meta"):
         model = timm.create_model(name, num_classes=min(num_classes, 10**6))

@@ -1,6 +1,6 @@
-"""What a network costs: parameters, multiply-adds, memory, and what its columns tell each other.
+"""Counts what a network costs: parameters, multiply-adds, memory, and what its columns send each other.
 
-Nothing is computed to find out: the tensors are on torch's meta device, they have shapes and no values.
+Nothing is computed: the tensors are on torch's meta device, where they have shapes and no values.
 """
 
 import math
@@ -16,11 +16,12 @@ from alexnet_zoo.models.variants import model_names
 
 FLOAT = 4  # bytes of a float32
 MB = 1e6
+HEAD = f"{'parameters':>12} {'multiply-adds':>14} {'kept, MB':>9} {'received, B':>12}"  # of both tables
 
 
 @dataclass
 class Counts:
-    """Of a layer or a network; of the one column that a device holds, or of all."""
+    """Holds the costs of a layer or a network: of the one column that a device holds, or of all."""
 
     parameters: int = 0
     multiply_adds: int = 0  # of one image, in convolutional and fully connected layers
@@ -51,7 +52,7 @@ def walk(model: nn.Module, x: Tensor, apart: bool = False) -> Iterator[tuple[str
 
 
 def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **model_args) -> list[CountedLayer]:
-    """The layers of a network in order with their costs; per_device: of the column that each device holds.
+    """Lists the layers of a network in order with their costs; per_device counts the column that each device holds.
 
     Raises UserError where there is no such network, ValueError where its columns cannot be apart.
     """
@@ -85,7 +86,7 @@ def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **mode
 
 
 def multiply_adds(layer: nn.Module, output: Tensor) -> int:
-    """Of one image: each weight is used once at each place of the output."""
+    """Counts those of one image: a layer uses each weight once at each place of its output."""
     return layer.weight.numel() * math.prod(output.shape[2:]) if isinstance(layer, (nn.Conv2d, nn.Linear)) else 0
 
 
@@ -95,9 +96,9 @@ def total(layers: list[CountedLayer]) -> Counts:
 
 @torch.no_grad()
 def layer_shapes(model: nn.Module, img_size: int | None = None) -> dict[str, tuple[int, ...]]:
-    """The names of a model's layers with the shapes of their outputs for one image: {"conv1": (96, 55, 55), ...}.
+    """Names a model's layers with the shapes of their outputs for one image: {"conv1": (96, 55, 55), ...}.
 
-    These are the names that torchvision's create_feature_extractor takes; img_size is the image's side in pixels.
+    torchvision's create_feature_extractor takes these names; img_size is the image's side in pixels.
     """
     side = img_size or model.pretrained_cfg["input_size"][-1]
     first = next(model.parameters())
@@ -109,7 +110,7 @@ def layer_shapes(model: nn.Module, img_size: int | None = None) -> dict[str, tup
 
 
 def apart(name: str, batch_size: int) -> list[CountedLayer]:
-    """The layers of one column of a network; none where it has one column, or its columns cannot be apart."""
+    """Lists the layers of one column of a network; none where it has one column, or its columns cannot be apart."""
     with torch.device("meta"):
         columns = timm.create_model(name).columns
     try:
@@ -119,23 +120,22 @@ def apart(name: str, batch_size: int) -> list[CountedLayer]:
 
 
 def table_of_models(batch_size: int = 128) -> str:
-    """A line for each network, and where two devices hold a column each, one for such a device."""
-    lines = [f"{'':32} {'parameters':>12} {'multiply-adds':>14} {'kept, MB':>9} {'received, B':>12}"]
+    """Writes a line for each network, and one for each of two devices that can hold a column each."""
+    lines = [f"{'':32} {HEAD}"]
     for name in model_names():
         lines.append(_line(name, total(layers_of(name, batch_size))))
-        column = apart(name, batch_size)
-        if column:
+        if column := apart(name, batch_size):
             lines.append(_line("  on each of two devices", total(column)))
     return "\n".join([*lines, "", *_legend(batch_size)])
 
 
 def table_of_layers(name: str, batch_size: int = 128) -> str:
-    """A line for each layer of a network, whole and, where it can be, as each of two devices holds it."""
+    """Writes a line for each layer of a network: whole, and where it can be, as each of two devices holds it."""
     parts = [(name, layers_of(name, batch_size)), ("on each of two devices", apart(name, batch_size))]
     lines = []
     for title, layers in parts:
         if layers:
-            lines.append(f"{title:32} {'parameters':>12} {'multiply-adds':>14} {'kept, MB':>9} {'received, B':>12}")
+            lines.append(f"{title:32} {HEAD}")
             for layer in layers:
                 shape = " x ".join(map(str, layer.shape))
                 lines.append(_line(f"  {layer.name:14} {shape}", layer.cost))

@@ -10,7 +10,7 @@ from alexnet_zoo.models.weights import read_weights, under_paper_names
 
 
 def load_pretrained(model: nn.Module, path: Path) -> None:
-    """Weights from a file into a model; another number of classes keeps its own fc8, conv1 is fitted to in_chans."""
+    """Loads a file's weights into a model; fits conv1 to in_chans, keeps the model's fc8 for other classes."""
     state = dict(read_weights(Path(path)).state_dict)
     own = model.state_dict()
     for name in ("fc8.weight", "fc8.bias"):
@@ -28,5 +28,5 @@ def load_pretrained(model: nn.Module, path: Path) -> None:
 
 
 def filter_state_dict(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
-    """torchvision's names to the paper's; others stay (the signature is timm's)."""
+    """Turns torchvision's names into the paper's; leaves others (the signature is timm's)."""
     return under_paper_names(state_dict)

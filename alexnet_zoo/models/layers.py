@@ -1,4 +1,4 @@
-"""The lines of the list that a network is (alexnet.py): what each one says, and the module that it becomes."""
+"""Defines the lines of a network's list (alexnet.py): what each one says, and the module that it becomes."""
 
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Union
@@ -14,7 +14,7 @@ IMAGE, OWN, BOTH = "the image", "its own column", "both columns"  # what a layer
 
 @dataclass(frozen=True)
 class Flow:
-    """What a layer reads: the maps of all columns, their side and their stride in pixels of the image."""
+    """Describes what a layer reads: the maps of all columns, their side and their stride in pixels of the image."""
 
     maps: int
     side: int
@@ -23,29 +23,29 @@ class Flow:
     local: int  # columns that this module holds
 
     def share(self, width: int) -> int:
-        """The part of a width that the columns here hold."""
+        """Returns the part of a width that the columns in this module hold."""
         return width // self.columns * self.local
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One line. Its name comes from its place in the list (net.py)."""
+    """States one line of the list. Its name comes from its place in the list (net.py)."""
 
     word: ClassVar[str]
     name: str = field(default="", kw_only=True)
 
     def module(self, read: Flow, **dd) -> nn.Module:
-        """The layer itself; dd is torch's device and dtype."""
+        """Makes the layer itself; dd is torch's device and dtype."""
         raise NotImplementedError
 
     def after(self, read: Flow) -> Flow:
-        """What the next layer reads."""
+        """Describes what the next layer reads."""
         return read
 
 
 @dataclass(frozen=True)
 class Weighted(Layer):
-    """A layer with weights: its maps or units in all columns, what it reads, and how it starts (section 5).
+    """States a layer with weights: its maps or units in all columns, what it reads, and how it starts (section 5).
 
     std: standard deviation of the weights; or "he"; or "torch", which leaves weights and biases as torch.nn draws them.
     """
@@ -97,7 +97,7 @@ class FullyConnected(Weighted):
 
 @dataclass(frozen=True)
 class Classes(FullyConnected):
-    """The last layer, which each column holds whole. A model is told its width, the number of classes."""
+    """States the last layer, which each column holds whole; AlexNet sets its width, the number of classes."""
 
     width: int = 0
 
@@ -116,7 +116,7 @@ class Activation(Layer):
 
 @dataclass(frozen=True)
 class Norm(Layer):
-    """Local response normalisation (section 3.3); columns=1 lets its window cross the border between columns."""
+    """Normalises across maps (section 3.3); columns=1 lets the window cross the border between columns."""
 
     word = "norm"
     size: int = 5
@@ -133,7 +133,7 @@ class Norm(Layer):
 
 @dataclass(frozen=True)
 class SecondNorm(Layer):
-    """Net 145's second normalisation, within each map."""
+    """Normalises within each map, as net 145 does a second time."""
 
     word = "map_norm"
 
@@ -143,7 +143,7 @@ class SecondNorm(Layer):
 
 @dataclass(frozen=True)
 class BatchNorm(Layer):
-    """Batch normalisation (2015) where the paper has its own: an ablation."""
+    """Puts batch normalisation (2015) where the paper has its own: an ablation."""
 
     word = "norm"
 
@@ -153,7 +153,7 @@ class BatchNorm(Layer):
 
 @dataclass(frozen=True)
 class Pool(Layer):
-    """Max-pooling at stride 2; a window of 3 overlaps (section 3.4). rounds_up: the last one may hang over the edge."""
+    """Takes maxima at stride 2; windows of 3 overlap (section 3.4). rounds_up: the last window may pass the edge."""
 
     word = "pool"
     window: int = 3
@@ -168,7 +168,7 @@ class Pool(Layer):
 
 @dataclass(frozen=True)
 class Flat(Layer):
-    """The border between maps and units: what stands before it are timm's features."""
+    """Turns maps into units; timm's features are the layers before it."""
 
     word = "flatten"
 
@@ -181,7 +181,7 @@ class Flat(Layer):
 
 @dataclass(frozen=True)
 class Drop(Layer):
-    """Section 4.2; inverted: scaled in training by 1 / (1 - p) and not at test time, as in Caffe and torch."""
+    """Drops units (section 4.2). inverted: scales by 1 / (1 - p) in training, not at test time, as Caffe and torch."""
 
     word = "drop"
     p: float = 0.5

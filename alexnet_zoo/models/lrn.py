@@ -5,13 +5,13 @@
 As printed, alpha is not divided by n; torch.nn.LocalResponseNorm and ONNX's LRN divide, so their alpha is n times ours.
 The maps of one column never see those of another: each column lives on its own GPU.
 
-Four forms of one arithmetic, float32 inside, which a test holds equal:
+It is written in four forms, which compute the same in float32; a test compares them:
 - eager: an autograd.Function that walks the batch in pieces of a few images, so that its dozen passes stay in the
-  cache, and saves nothing but its input: to compute d again there costs less than to fetch it from memory;
+  cache, and saves nothing but its input: computing d again costs less than fetching it from memory;
 - on CUDA: the kernels of lrn_triton.py, compiled or not;
-- scripted, traced, compiled: plain operations, the sum as that of shifted slices, which a compiler makes one loop of;
+- scripted, traced, compiled: plain operations, which sum shifted slices; a compiler makes one loop of them;
 - in an ONNX file: the sum as a 1x1 convolution with a banded matrix of ones, which runs fastest in onnxruntime.
-All take d^0.75 apart into square roots, several times cheaper than pow.
+All compute d^0.75 by square roots, which cost several times less than pow.
 """
 
 import torch
@@ -28,7 +28,7 @@ PIECE = 2**19  # elements that a CPU works on at a time, measured best; a GPU ta
 
 
 def power(d: Tensor, beta: float) -> Tensor:
-    """d ** beta, for d > 0."""
+    """Computes d ** beta, for d > 0."""
     if beta != 0.75:
         return d.pow(beta)
     root = d.sqrt()
@@ -36,9 +36,9 @@ def power(d: Tensor, beta: float) -> Tensor:
 
 
 class Workspace:
-    """What LRN needs to work on one piece (n, C, H * W) of a column's maps after another, without new memory.
+    """Holds the memory in which LRN works on one piece (n, C, H * W) of a column's maps after another.
 
-    `summands` is to be filled; zeros before and after it stand for the maps beyond the column.
+    The user fills `summands`; zeros before and after it stand for the maps beyond the column.
     """
 
     def __init__(self, piece: Tensor, size: int, dtype: torch.dtype):
@@ -50,7 +50,7 @@ class Workspace:
         self.first, self.second, self.third = (torch.empty_like(piece, dtype=dtype) for _ in range(3))
 
     def weighted_sum(self, start: float, weight: float, out: Tensor) -> Tensor:
-        """out = start + weight * (sum of the summands over the adjacent maps), two of them at a time."""
+        """Computes out = start + weight * (sum of the summands over the adjacent maps), two maps at a time."""
         torch.add(self.padded[:, :-1], self.padded[:, 1:], out=self.pairs)
         constant = torch.full((), start, dtype=torch.float64, device=out.device)
         torch.add(constant, self.padded[:, 2 * self.reach :], alpha=weight, out=out)
@@ -59,13 +59,13 @@ class Workspace:
         return out
 
     def inverse_root(self, a: Tensor, alpha: float, k: float, out: Tensor) -> Tensor:
-        """d^-0.5 of the maps a."""
+        """Computes d^-0.5 of the maps a."""
         torch.mul(a, a, out=self.summands)
         return self.weighted_sum(k, alpha, out).rsqrt_()
 
 
 def pieces(size: int, columns: int, out: Tensor, *inputs: Tensor):
-    """A Workspace, a piece of out and those of the inputs, all (N, C, H, W); each column is for itself."""
+    """Cuts out and the inputs, all (N, C, H, W), into pieces of columns; yields a Workspace and one piece of each."""
     n, c, places = out.shape[0] * columns, out.shape[1] // columns, out.shape[2:].numel()
     step = max(PIECE // max(c * places, 1), 1) if out.device.type == "cpu" else max(n, 1)
     dtype = torch.promote_types(out.dtype, torch.float32)  # a^2 overflows fp16 above 256
@@ -77,7 +77,7 @@ def pieces(size: int, columns: int, out: Tensor, *inputs: Tensor):
 
 
 class _LocalResponseNorm(torch.autograd.Function):
-    """For beta = 0.75."""
+    """Computes LRN and its gradient for beta = 0.75."""
 
     @staticmethod
     def forward(ctx, x: Tensor, size: int, alpha: float, k: float, columns: int) -> Tensor:
@@ -94,7 +94,7 @@ class _LocalResponseNorm(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor):
-        """grad_a = g d^-0.75 - 2 alpha 0.75 a * (sum over adjacent maps of g a d^-1.75)."""
+        """Computes grad_a = g d^-0.75 - 2 alpha 0.75 a * (sum over adjacent maps of g a d^-1.75)."""
         (x,) = ctx.saved_tensors
         size, alpha, k, columns = ctx.constants
         grad_x = torch.empty_like(x)
@@ -108,7 +108,7 @@ class _LocalResponseNorm(torch.autograd.Function):
 
 
 def local_response_norm_slices(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
-    """The same in plain operations, the sum as that of shifted slices; autocast rounds none of these."""
+    """Computes LRN in plain operations, which sum shifted slices; autocast rounds none of them."""
     a = x if x.dtype == torch.float64 else x.float()
     maps, reach = a.shape[1] // columns, size // 2
     squares = F.pad((a * a).unflatten(1, [columns, maps]), [0, 0, 0, 0, reach, reach])
@@ -119,7 +119,7 @@ def local_response_norm_slices(x: Tensor, size: int, alpha: float, beta: float, 
 
 
 def band(a: Tensor, size: int, columns: int) -> Tensor:
-    """Kernels (C, C / columns, 1, 1) of a grouped convolution that sums maps a (N, C, H, W) over their neighbours.
+    """Makes kernels (C, C / columns, 1, 1) of a convolution that sums maps a (N, C, H, W) over their neighbours.
 
     The kernel of a map is one where another map of its column is at most size // 2 maps away, and zero elsewhere.
     """
@@ -130,7 +130,7 @@ def band(a: Tensor, size: int, columns: int) -> Tensor:
 
 
 def local_response_norm_banded(x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int) -> Tensor:
-    """The same, the sum as a 1x1 convolution with a banded matrix, which is what runs fastest in onnxruntime."""
+    """Computes LRN with the sum as a 1x1 convolution by a banded matrix, which runs fastest in onnxruntime."""
     a = x if x.dtype == torch.float64 else x.float()
     weight = band(a, size, columns).mul(alpha)
     bias = torch.full([a.shape[1]], k, dtype=a.dtype, device=x.device)
@@ -140,7 +140,7 @@ def local_response_norm_banded(x: Tensor, size: int, alpha: float, beta: float, 
 
 
 def has_kernel(x: Tensor, beta: float) -> bool:
-    """Whether lrn_triton.py can compute LRN of x."""
+    """Says whether lrn_triton.py can compute LRN of x."""
     return lrn_triton is not None and x.is_cuda and x.dtype != torch.float64 and beta == 0.75
 
 
@@ -148,10 +148,7 @@ def has_kernel(x: Tensor, beta: float) -> bool:
 def local_response_norm(
     x: Tensor, size: int, alpha: float, beta: float, k: float, columns: int, relu: bool = False
 ) -> Tensor:
-    """Local response normalisation of x (N, C, H, W), in the form that fits how it is called; computes in float32.
-
-    Where relu, that of relu(x).
-    """
+    """Normalises x (N, C, H, W), or relu(x) where `relu`, in the form that fits how it is called; in float32."""
     if torch.jit.is_scripting():
         return local_response_norm_slices(F.relu(x) if relu else x, size, alpha, beta, k, columns)
     else:
@@ -167,7 +164,7 @@ def local_response_norm(
 
 
 class LocalResponseNorm(nn.Module):
-    """Section 3.3 over x (N, C, H, W), each of `columns` groups of C / columns maps on its own.
+    """Normalises x (N, C, H, W) as section 3.3 does, each of `columns` groups of C / columns maps on its own.
 
     Args: size, the paper's n; alpha, not divided by n; beta; k; columns, groups of maps that do not see each other.
     """
@@ -175,7 +172,7 @@ class LocalResponseNorm(nn.Module):
     def __init__(self, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 2.0, columns: int = 1):
         super().__init__()
         self.size, self.alpha, self.beta, self.k, self.columns = size, alpha, beta, k, columns
-        self.relu = False  # whether x is still to go through the ReLU before (fuse_relu)
+        self.relu = False  # whether it applies the ReLU before it, too (fuse_relu)
 
     def forward(self, x: Tensor) -> Tensor:
         return local_response_norm(x, self.size, self.alpha, self.beta, self.k, self.columns, self.relu)
@@ -200,12 +197,13 @@ def fuse_relu(model: nn.Module) -> nn.Module:
 @torch.fx.wrap  # a leaf to torch.fx, for which the type of x is not known
 def map_norm(x: Tensor, size: int, alpha: float, beta: float, k: float) -> Tensor:
     a = x if x.dtype == torch.float64 else x.float()
-    mean = F.avg_pool2d(a * a, size, stride=1, padding=size // 2)  # zeros beyond the border count, so size^2 times it
-    return (a / power(mean * (alpha * size * size) + k, beta)).to(x.dtype)  # is the sum
+    # The mean counts zeros beyond the border, so size^2 times the mean is the sum.
+    mean = F.avg_pool2d(a * a, size, stride=1, padding=size // 2)
+    return (a / power(mean * (alpha * size * size) + k, beta)).to(x.dtype)
 
 
 class MapNorm(nn.Module):
-    """Net 145's second normalisation: a / (k + alpha * sum of a^2 over size x size places of the same map)^beta."""
+    """Computes a / (k + alpha * (sum of a^2 over size x size places of the same map))^beta, as in net 145."""
 
     def __init__(self, size: int = 5, alpha: float = 1e-3 / 25, beta: float = 0.75, k: float = 1.0):
         super().__init__()

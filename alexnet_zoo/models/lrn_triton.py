@@ -1,4 +1,4 @@
-"""Local response normalisation (section 3.3) on CUDA, with the ReLU before it, as one kernel each way (Triton).
+"""Computes LRN (section 3.3) on CUDA, with the ReLU before it, in one Triton kernel each way.
 
     b = a / d^0.75,   d = k + alpha * (sum of a^2 over the n adjacent maps of the column),   a = x or relu(x)
     grad_x = g d^-0.75 - 1.5 alpha a * (sum over the adjacent maps of g a d^-1.75)
@@ -17,7 +17,7 @@ from torch import Tensor
 
 @triton.jit
 def inverse_roots(squares, alpha, k):
-    """d^-0.5 and d^-0.75 from the sum of squares."""
+    """Computes d^-0.5 and d^-0.75 from the sum of squares."""
     root = tl.rsqrt(k + alpha * squares)
     return root, root * tl.sqrt(root)
 
@@ -32,7 +32,7 @@ def nchw(
     x_ptr, g_ptr, out_ptr, places, alpha, k, MAPS: tl.constexpr, REACH: tl.constexpr, RELU: tl.constexpr,
     BACKWARD: tl.constexpr, PLACES: tl.constexpr, UNROLL: tl.constexpr,
 ):  # fmt: skip
-    """PLACES places of one column (MAPS, places) of one image; the gradient of x where BACKWARD, else b.
+    """Computes PLACES places of one column (MAPS, places) of one image: the gradient of x where BACKWARD, else b.
 
     Step m reads map m, knows d of map m - REACH, and the gradient of map m - 2 REACH.
     """
@@ -72,7 +72,7 @@ def nchw(
 
 @triton.jit
 def sum_of_neighbours(t, REACH: tl.constexpr):
-    """Of a tile (places, maps), which is zero in the maps beyond the column."""
+    """Sums a tile (places, maps), which is zero in the maps beyond the column, over the adjacent maps."""
     maps: tl.constexpr = t.shape[1]
     index = tl.broadcast_to(tl.arange(0, maps)[None, :], t.shape)
     total = t
@@ -88,7 +88,7 @@ def channels_last(
     MAPS: tl.constexpr, REACH: tl.constexpr, RELU: tl.constexpr, BACKWARD: tl.constexpr,
     COLUMNS: tl.constexpr, PLACES: tl.constexpr, WIDTH: tl.constexpr,
 ):  # fmt: skip
-    """PLACES places of one column of all images (places, COLUMNS, MAPS); the gradient of x where BACKWARD, else b."""
+    """Computes PLACES places of one column (places, COLUMNS, MAPS): the gradient of x where BACKWARD, else b."""
     place = tl.program_id(0).to(tl.int64) * PLACES + tl.arange(0, PLACES)
     own = tl.arange(0, WIDTH)
     offsets = place[:, None] * (COLUMNS * MAPS) + (tl.program_id(1) * MAPS + own)[None, :]
@@ -107,7 +107,7 @@ def channels_last(
 
 
 def plan(shape: torch.Size, size: int, columns: int, relu: bool, backward: bool, last: bool) -> tuple:
-    """What to launch for x (N, C, H, W): the kernel, its grid, its number of places and its constants.
+    """Says what to launch for x (N, C, H, W): the kernel, its grid, its number of places and its constants.
 
     NCHW: 256 places are 128 threads with two each, and one image of 55x55 keeps 12 programs busy. channels_last: 2,048
     elements are 16 a thread: more need more registers than let enough programs run at a time, fewer more instructions.
@@ -126,12 +126,12 @@ def plan(shape: torch.Size, size: int, columns: int, relu: bool, backward: bool,
 
 
 def dense(x: Tensor) -> Tensor:
-    """x itself where it is contiguous or channels_last, else a contiguous copy."""
+    """Returns x itself where it is contiguous or channels_last, else a contiguous copy."""
     return x if x.is_contiguous(memory_format=torch.channels_last) else x.contiguous()
 
 
 def launch(x: Tensor, g: Tensor | None, size: int, alpha: float, k: float, columns: int, relu: bool) -> Tensor:
-    """b, or where a gradient g is given that of x; x is dense, and so is what comes back."""
+    """Computes b, or the gradient of x where g, the gradient of b, is given; x and the result are dense."""
     last = not x.is_contiguous()
     out = torch.empty_like(x)
     if x.numel():
@@ -142,13 +142,13 @@ def launch(x: Tensor, g: Tensor | None, size: int, alpha: float, k: float, colum
 
 @torch.library.custom_op("alexnet_zoo::lrn", mutates_args=())
 def lrn(x: Tensor, size: int, alpha: float, k: float, columns: int, relu: bool) -> Tensor:
-    """Local response normalisation of x, or of relu(x), for beta = 0.75."""
+    """Normalises x, or relu(x), for beta = 0.75."""
     return launch(dense(x), None, size, alpha, k, columns, relu)
 
 
 @torch.library.custom_op("alexnet_zoo::lrn_backward", mutates_args=())
 def lrn_backward(x: Tensor, grad: Tensor, size: int, alpha: float, k: float, columns: int, relu: bool) -> Tensor:
-    """The gradient of lrn's x, in its order of memory."""
+    """Computes the gradient of lrn's x, in x's order of memory."""
     x = dense(x)
     order = torch.contiguous_format if x.is_contiguous() else torch.channels_last
     return launch(x, grad.contiguous(memory_format=order), size, alpha, k, columns, relu)

@@ -1,4 +1,4 @@
-"""The layers of section 3.5 that torch.nn lacks. Local response normalisation has a file of its own, lrn.py."""
+"""Defines the layers of section 3.5 that torch.nn lacks, but for local response normalisation (lrn.py)."""
 
 import torch
 import torch.nn.functional as F
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class Dropout(nn.Module):
-    """Section 4.2: a unit is silent with probability p in training; at test time all speak, times 1 - p."""
+    """Sets a unit to 0 with probability p in training; at test time multiplies all by 1 - p (section 4.2)."""
 
     def __init__(self, p: float = 0.5):
         super().__init__()
@@ -29,7 +29,7 @@ def average_to(x: Tensor, side: int) -> Tensor:
 
 
 class Flatten(nn.Module):
-    """Maps (N, C, H, W) to the vector that fc6 reads (N, C * side * side)."""
+    """Turns maps (N, C, H, W) into the vector that fc6 reads (N, C * side * side)."""
 
     def __init__(self, side: int):
         super().__init__()
@@ -40,9 +40,9 @@ class Flatten(nn.Module):
 
 
 class ColumnLinear(nn.Linear):
-    """A fully connected layer in which each column reads its own units: (N, reads) to (N, units).
+    """Connects the units of each column fully, and those only: (N, reads) to (N, units).
 
-    The weight (units, reads / columns) is laid out as that of a grouped convolution.
+    The weight (units, reads / columns) has the layout of a grouped convolution's.
     """
 
     def __init__(self, reads: int, units: int, columns: int, device=None, dtype=None):

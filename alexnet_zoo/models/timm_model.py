@@ -1,4 +1,4 @@
-"""What timm asks of a model that is a sequence of named layers: heads, feature taps, pruning, parameter groups."""
+"""Gives timm what it asks of a sequence of named layers: heads, feature taps, pruning, parameter groups."""
 
 from pathlib import Path
 from typing import Optional, Union
@@ -12,21 +12,21 @@ from alexnet_zoo.models.fit import load_pretrained
 
 
 class TimmModel(nn.Sequential):
-    """The first `num_feature_layers` layers give maps, the rest logits; the last one, fc8, is the classifier."""
+    """Computes maps by the first `num_feature_layers` layers, logits by the rest; the last, fc8, classifies."""
 
     num_feature_layers: torch.jit.Final[int]
     num_layers: torch.jit.Final[int]
-    order: torch.jit.Final[str]  # the layers' names: without it torch.jit would run the code of another order
+    order: torch.jit.Final[str]  # the layers' names: torch.jit would give two orders of them the same code without it
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Image (N, 3, H, W) to the last maps: those of pool5 are (N, 256, 6, 6)."""
+        """Computes the last maps of images (N, 3, H, W): pool5's are (N, 256, 6, 6)."""
         for i, layer in enumerate(self):
             if i < self.num_feature_layers:
                 x = layer(x)
         return x
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
-        """The last maps to logits (N, num_classes), or to what fc8 reads (N, 4096)."""
+        """Computes logits (N, num_classes) from the last maps, or with pre_logits what fc8 reads (N, 4096)."""
         if self.global_pool == "":
             return x
         for i, layer in enumerate(self):
@@ -52,11 +52,11 @@ class TimmModel(nn.Sequential):
 
     @torch.jit.ignore
     def load_pretrained(self, path: str) -> None:
-        """Weights from a file in the format that they were published in (timm calls this)."""
+        """Loads weights from a file in the format that they were published in (timm calls this)."""
         load_pretrained(self, Path(path))
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
-        """A new fc8 for num_classes, with the paper's initialisation; none for 0."""
+        """Makes a new fc8 for num_classes, with the paper's initialisation; none for 0."""
         self.num_classes = num_classes
         self.global_pool = self.global_pool if global_pool is None else global_pool
         trainable = all(p.requires_grad for p in self.fc8.parameters())
@@ -76,7 +76,7 @@ class TimmModel(nn.Sequential):
         output_fmt: str = "NCHW",
         intermediates_only: bool = False,
     ) -> Union[list[Tensor], tuple[Tensor, list[Tensor]]]:
-        """The activations of the convolutional layers, and pool5, that indices name (timm's idiom)."""
+        """Returns the activations of the convolutional layers, and pool5, that indices name (timm's idiom)."""
         assert output_fmt == "NCHW", "Output shape must be NCHW."
         taps = [info["module"] for info in self.feature_info]
         taken, last = feature_take_indices(len(taps), indices)
@@ -94,7 +94,7 @@ class TimmModel(nn.Sequential):
     def prune_intermediate_layers(
         self, indices: Union[int, list[int]] = 1, prune_norm: bool = False, prune_head: bool = True
     ) -> list[int]:
-        """Drop the layers after the last one that indices name; returns the indices."""
+        """Drops the layers after the last one that indices name; returns the indices."""
         taken, last = feature_take_indices(len(self.feature_info), indices)
         names, tap = list(self._modules), self.feature_info[last]
         keep = names.index(tap["module"]) + 1

@@ -28,14 +28,14 @@ TORCHVISION = {  # torchvision names a layer by its place in one of two sequence
 
 
 class Weights(NamedTuple):
-    """What a file holds: tensors under the paper's names, conv1 reading RGB; the network's name if the file tells."""
+    """Holds a file's tensors under the paper's names, with conv1 reading RGB; and the network's name if it is told."""
 
     state_dict: dict[str, Tensor]
     model: Optional[str] = None
 
 
 def read_weights(path: Path) -> Weights:
-    """The weights in a file, by the ending of its name; UserError, in one line, for whatever is wrong with the file."""
+    """Reads the weights in a file by the ending of its name; raises UserError for whatever is wrong with the file."""
     readers = {".caffemodel": _read_caffemodel, ".onnx": _read_onnx, ".safetensors": _read_safetensors}
     readers |= {".pth": _read_torch, ".pt": _read_torch}
     reader = readers.get(path.suffix)
@@ -59,7 +59,7 @@ def read_weights(path: Path) -> Weights:
 
 
 def check_published(path: Path) -> None:
-    """UserError where a file has the name of a published one, and not its hash."""
+    """Raises UserError where a file has the name of a published one, and not its hash."""
     if path.name not in PUBLISHED:
         return
     algorithm, expected = PUBLISHED[path.name]
@@ -73,7 +73,7 @@ def check_published(path: Path) -> None:
 
 
 def under_paper_names(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """torchvision's features.0.weight becomes conv1.weight; names of other networks stay as they are."""
+    """Renames torchvision's features.0.weight to conv1.weight; leaves other networks' names as they are."""
     split = {name: name.rpartition(".") for name in state}
     return {f"{TORCHVISION.get(layer, layer)}{dot}{kind}": state[name] for name, (layer, dot, kind) in split.items()}
 
@@ -97,7 +97,7 @@ def _read_torch(path: Path) -> Weights:
 
 
 def _read_onnx(path: Path) -> Weights:
-    """The ONNX Model Zoo's conversion of one of Caffe's networks."""
+    """Reads the ONNX Model Zoo's conversion of one of Caffe's networks."""
     import onnx
 
     model = onnx.ModelProto.FromString(path.read_bytes())
@@ -136,7 +136,7 @@ def _read_caffemodel(path: Path) -> Weights:
 
 
 def _blob(blob, dims: int) -> Tensor:
-    """A blob as a tensor of so many dimensions; the old kind always has four, and begins with ones."""
+    """Makes a tensor of `dims` dimensions from a blob; an old blob always has four, of which the first may be 1."""
     shape = list(blob.shape.dim) or [blob.num, blob.channels, blob.height, blob.width]
     shape = shape[max(len(shape) - dims, 0) :]
     values = np.frombuffer(blob.data, "<f4")
@@ -146,22 +146,22 @@ def _blob(blob, dims: int) -> Tensor:
 
 
 def _to_rgb(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Caffe reads images as BGR."""
+    """Turns conv1 from BGR, as Caffe reads images, to RGB."""
     return {**state, "conv1.weight": state["conv1.weight"].flip(1)}
 
 
 def _caffe_network(layers: list[str], norm: str, pool: str) -> Optional[str]:
-    """Which of Caffe's two it is: they differ in whether they normalise or pool first."""
+    """Says which of Caffe's two networks it is: one normalises first, the other pools first."""
     if norm in layers and pool in layers:
         return "alexnet_bvlc" if layers.index(norm) < layers.index(pool) else "caffenet_bvlc"
     return None
 
 
 def _caffe_message():
-    """The class of Caffe's NetParameter, with the fields that hold a network's weights and no others.
+    """Makes the class of Caffe's NetParameter, with the fields that hold a network's weights and no others.
 
-    The numbers are those of the format. `data`, packed floats, is declared as bytes, which are the same on disk: numpy
-    then reads 60 million of them in one piece.
+    The format numbers its fields. `data`, packed floats, is declared as bytes, which are the same on disk: numpy then
+    reads 60 million of them in one piece.
     """
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 

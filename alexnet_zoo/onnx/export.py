@@ -1,4 +1,4 @@
-"""A trained network as one ONNX file: checked, self-describing, its nodes and tensors under the paper's names."""
+"""Writes a trained network as one ONNX file: checked, self-describing, with the paper's names for its nodes."""
 
 import copy
 import logging
@@ -15,7 +15,7 @@ import alexnet_zoo
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
 from alexnet_zoo.onnx.evaluate import as_probabilities
-from alexnet_zoo.onnx.lrn_forms import in_form
+from alexnet_zoo.onnx.lrn_forms import with_lrn_written_as
 from alexnet_zoo.onnx.pixels import with_test_procedure
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.onnx.quantize import to_float16, to_int8
@@ -30,19 +30,14 @@ OPERAND_NAMES = {("Conv", 1): "weight", ("Conv", 2): "bias", ("Gemm", 1): "weigh
 
 
 def describe(
-    model: nn.Module,
-    name: str,
-    recipe: str,
-    preprocessing: Preprocessing,
-    weights_sha256: str,
-    license: str = "Apache-2.0",
+    model: nn.Module, name: str, recipe: str, inputs: Preprocessing, weights_sha256: str, license: str = "Apache-2.0"
 ) -> dict[str, str]:
-    """The metadata of an exported network: everything that `evaluate` and a reader of the file need to know."""
+    """Makes the metadata of an exported network: all that `evaluate` and a reader of the file need to know."""
     return {
         "model": name,
         "recipe": recipe,
         "param_count": str(sum(p.numel() for p in model.parameters())),
-        **preprocessing.to_metadata(),
+        **inputs.to_metadata(),
         "weights_sha256": weights_sha256,
         "alexnet_zoo": alexnet_zoo.__version__,
         "license": license,
@@ -59,32 +54,30 @@ def export(
 ) -> Path:
     """Writes model to path: "input" (batch, *input_size) float32, crops less the mean; "logits" (batch, classes).
 
-    With the layout "pixels": "pixels" (batch, S, S, 3) uint8 in, "probabilities" (batch, classes) out, by the
+    In the layout "pixels" it takes "pixels" (batch, S, S, 3) uint8 and gives "probabilities" (batch, classes), by the
     preprocessing that the metadata states. The precision int8 needs calibration, inputs (N, *input_size) float32.
 
-    The model is left as it is. The file appears whole or not at all. UserError where it cannot be exported or written.
+    Leaves the model as it is. Raises UserError where it cannot be exported, or the file not be written whole.
     """
-    path = Path(path)
     proto = to_proto(model, input_size, target, metadata)
     if target.precision == "float16":
         proto = to_float16(proto)
     elif target.precision == "int8":
         proto = to_int8(proto, calibration)
-    for key, value in {**metadata, "target": target.name}.items():
-        proto.metadata_props.add(key=key, value=value)
+    onnx.helper.set_model_props(proto, metadata | {"target": target.name})
     write(proto, path)
     return path
 
 
 def write(proto: onnx.ModelProto, path: Path) -> None:
-    """Checks it, shapes included, and writes it whole or not at all."""
+    """Checks a network, shapes included, and writes it whole or not at all."""
     onnx.checker.check_model(proto, full_check=True)
     with written_whole(path) as partial:
         onnx.save(proto, partial)
 
 
 def state(path: Path, facts: dict[str, str]) -> None:
-    """Adds to the metadata of a file."""
+    """Adds facts to the metadata of a file."""
     proto = onnx.load(path)
     for key, value in facts.items():
         proto.metadata_props.add(key=key, value=value)
@@ -93,9 +86,9 @@ def state(path: Path, facts: dict[str, str]) -> None:
 
 @torch.no_grad()
 def compare(model: nn.Module, path: Path, inputs: Tensor, tolerance: float = 1e-4) -> float:
-    """The largest difference in any probability between torch and onnxruntime, on inputs (N, 3, S, S).
+    """Finds the largest difference in any probability between torch and onnxruntime, on inputs (N, 3, S, S).
 
-    UserError where it is over tolerance, or where either gives no finite values.
+    Raises UserError where it is over tolerance, or where either gives a value that is not finite.
     """
     device = next(model.parameters()).device
     copied = copy.deepcopy(model).eval()
@@ -111,11 +104,9 @@ def compare(model: nn.Module, path: Path, inputs: Tensor, tolerance: float = 1e-
 
 
 def to_proto(model: nn.Module, input_size: tuple[int, int, int], target: Target, metadata: dict) -> onnx.ModelProto:
-    """The graph of a copy of the model, in float32, under the paper's names."""
-    copied = in_form(model, target.lrn).cpu().float().eval()
-    batch = (
-        2 if target.batch == "dynamic" else target.batch
-    )  # two, since torch.export takes a batch of one for constant
+    """Makes the graph of a copy of the model, in float32, under the paper's names."""
+    copied = with_lrn_written_as(target.lrn, model).cpu().float().eval()
+    batch = 2 if target.batch == "dynamic" else target.batch  # torch.export would take a batch of one for a constant
     if target.layout == "pixels":
         inputs = Preprocessing.from_metadata(metadata, Path(target.name))
         copied = with_test_procedure(copied, inputs).eval()
@@ -128,21 +119,15 @@ def to_proto(model: nn.Module, input_size: tuple[int, int, int], target: Target,
 
 
 def _to_onnx(model: nn.Module, example: Tensor, names: tuple[str, str], target: Target) -> onnx.ModelProto:
-    """What torch's exporter makes of a model."""
+    """Exports a model with torch's exporter; raises UserError where that fails."""
     debugging = log.isEnabledFor(logging.DEBUG)
     dynamic = {0: torch.export.Dim("batch")} if target.batch == "dynamic" else {}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("default" if debugging else "ignore")
+            named = dict(input_names=names[:1], output_names=names[1:], dynamic_shapes=(dynamic,))
             program = torch.onnx.export(
-                model,
-                (example,),
-                dynamo=True,
-                opset_version=target.opset,
-                input_names=[names[0]],
-                output_names=[names[1]],
-                dynamic_shapes=(dynamic,),
-                verbose=debugging,
+                model, (example,), dynamo=True, opset_version=target.opset, verbose=debugging, **named
             )
     except (torch.onnx.OnnxExporterError, RuntimeError) as error:
         raise UserError(f"{type(model).__name__}: cannot be exported: {error}") from error
@@ -150,9 +135,9 @@ def _to_onnx(model: nn.Module, example: Tensor, names: tuple[str, str], target: 
 
 
 def _name_after_modules(graph: onnx.GraphProto) -> None:
-    """Nodes and tensors under the names of the modules they come from, in place; drops the exporter's own notes.
+    """Names nodes and tensors after the modules that they come from, in place; drops the exporter's own notes.
 
-    A module's last node and its output take the module's name (conv1, norm1, pool1); those before it also say what
+    A module's last node and its output take the module's name (conv1, norm1, pool1); the nodes before it also say what
     they do (norm1.sqrt). The notes, among them stack traces, name folders of the machine that exported.
     """
     modules = [_module_of(node) for node in graph.node]
@@ -184,7 +169,7 @@ def _name_after_modules(graph: onnx.GraphProto) -> None:
 
 
 def _module_of(node: onnx.NodeProto) -> str:
-    """The module that a node comes from, as torch's exporter noted it: "conv1"; else the exporter's own name for it."""
+    """Finds the module that a node comes from in the exporter's notes: "conv1"; else returns the node's own name."""
     notes = {note.key: note.value for note in node.metadata_props}
     scopes = notes.get("pkg.torch.onnx.name_scopes", "").strip("[]").replace("'", "").split(", ")
     return scopes[-2] if len(scopes) > 1 and scopes[-2] else node.name

@@ -1,12 +1,12 @@
-"""The forms in which local response normalisation (section 3.3) is written into a graph.
+"""Writes local response normalisation (section 3.3) into a graph in one of three forms.
 
     b = a / d^(3/4),   d = k + alpha * (sum of a^2 over the adjacent maps)
 
 - banded: the model's own operations (models/lrn.py): Mul, Conv with a banded matrix, Sqrt, Sqrt, Mul, Div;
 - native: one LRN operator over each column on its own; slow in onnxruntime, known to every other tool;
-- rooted: between a ReLU and a max-pooling, whose numbers are not negative, a^4 / d^3 takes the place of b and its
-  fourth root is taken after the pooling, which it commutes with since it is monotone. Of the three passes of square
-  root and division over all maps one division is left; the roots see a quarter of the numbers.
+- rooted: between a ReLU and a max-pooling no number is negative, so a^4 / d^3 takes the place of b, and the fourth
+  root follows the pooling: it is monotone, so the result is the same. Over all maps this leaves one division of the
+  two square roots and a division; the roots see a quarter of the numbers.
 """
 
 import copy
@@ -20,7 +20,7 @@ from alexnet_zoo.models.lrn import LocalResponseNorm, band
 
 
 def with_lrn(model: nn.Module, make: Callable[[LocalResponseNorm], nn.Module]) -> nn.Module:
-    """A copy of the model with make(lrn) in place of each LRN module."""
+    """Copies the model, with make(lrn) in place of each LRN module."""
     copied = copy.deepcopy(model)
     for name, module in list(copied.named_modules()):
         if isinstance(module, LocalResponseNorm):
@@ -28,8 +28,8 @@ def with_lrn(model: nn.Module, make: Callable[[LocalResponseNorm], nn.Module]) -
     return copied
 
 
-def in_form(model: nn.Module, form: str) -> nn.Module:
-    """A copy of the model whose normalisation is written as `form` says."""
+def with_lrn_written_as(form: str, model: nn.Module) -> nn.Module:
+    """Copies the model, with its normalisation in a form: "banded", "native" or "rooted"."""
     if form == "native":
         return with_lrn(model, NativeLocalResponseNorm)
     copied = copy.deepcopy(model)
@@ -50,7 +50,7 @@ def _root(parent: nn.Module) -> None:
 
 
 class NativeLocalResponseNorm(nn.Module):
-    """ONNX's LRN operator, columns side by side in the batch; it divides alpha by size, the paper does not."""
+    """Calls ONNX's LRN operator, with each column as an image; it divides alpha by size, the paper does not."""
 
     def __init__(self, lrn: LocalResponseNorm):
         super().__init__()
@@ -60,14 +60,13 @@ class NativeLocalResponseNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         n, c, h, w = x.shape
         by_column = x.reshape(-1, c // self.columns, h, w) if self.columns > 1 else x
-        lrn = torch.onnx.ops.symbolic(
-            "LRN", (by_column,), attrs=self.attributes, dtype=x.dtype, shape=by_column.shape, version=13
-        )
+        what = dict(attrs=self.attributes, dtype=x.dtype, shape=by_column.shape, version=13)
+        lrn = torch.onnx.ops.symbolic("LRN", (by_column,), **what)
         return lrn.reshape(-1, c, h, w) if self.columns > 1 else lrn
 
 
 class FourthPower(nn.Module):
-    """The fourth power of what LRN gives, a^4 / d^3, for a >= 0; finite up to a = 1e8."""
+    """Computes the fourth power of LRN, a^4 / d^3, for a >= 0; finite up to a = 1e8."""
 
     def __init__(self, lrn: LocalResponseNorm):
         super().__init__()
@@ -81,7 +80,7 @@ class FourthPower(nn.Module):
 
 
 class PoolThenRoot(nn.Module):
-    """Max-pooling of fourth powers, then the fourth root: what pooling of LRN gives."""
+    """Pools fourth powers, then takes the fourth root, which gives what pooling LRN gives."""
 
     def __init__(self, pool: nn.MaxPool2d):
         super().__init__()

@@ -1,4 +1,4 @@
-"""The paper's test procedure (section 4.1) as layers around a network: images of 256x256 pixels to probabilities."""
+"""Puts the paper's test procedure (section 4.1) around a network: 256x256 pixels in, probabilities out."""
 
 from collections import OrderedDict
 
@@ -10,14 +10,14 @@ from alexnet_zoo.onnx.preprocessing import Preprocessing
 
 
 class Planes(nn.Module):
-    """uint8 images (N, S, S, 3) to float32 (N, 3, S, S)."""
+    """Turns uint8 images (N, S, S, 3) into float32 (N, 3, S, S)."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         return pixels.permute(0, 3, 1, 2).float()
 
 
 class LessTheMean(nn.Module):
-    """(N, 3, s, s) less the mean image (3, s, s), divided by the scale."""
+    """Subtracts the mean image (3, s, s) from images (N, 3, s, s), and divides by the scale."""
 
     def __init__(self, mean_image: Tensor, scale: Tensor):
         super().__init__()
@@ -29,7 +29,7 @@ class LessTheMean(nn.Module):
 
 
 class TenCrops(nn.Module):
-    """(N, 3, S, S) to (10 N, 3, size, size): the corners and the centre of each image, and their mirror images."""
+    """Cuts (10 N, 3, size, size) out of (N, 3, S, S): corners and centre of each image, and their mirror images."""
 
     def __init__(self, image_size: int, crop_size: int):
         super().__init__()
@@ -43,14 +43,14 @@ class TenCrops(nn.Module):
 
 
 class AverageOfTen(nn.Module):
-    """Softmax outputs (10 N, classes) to their averages (N, classes)."""
+    """Averages the probabilities (10 N, classes) of an image's crops: (N, classes)."""
 
     def forward(self, probabilities: Tensor) -> Tensor:
         return probabilities.reshape(-1, 10, probabilities.shape[1]).mean(dim=1)
 
 
 def with_test_procedure(model: nn.Module, inputs: Preprocessing) -> nn.Sequential:
-    """The layers of a network that is a sequence, under their own names, between the test procedure's."""
+    """Puts a network's layers, under their own names, between the layers of the test procedure."""
     centred = inputs.mean_place == "centre"  # as run: the same mean under every crop, so it follows the cropping
     mean_image = centre_of(inputs.mean_tensor(), inputs.crop_size if centred else inputs.image_size)
     mean = {"mean": LessTheMean(mean_image, inputs.scale_tensor().reshape(-1, 1, 1))}

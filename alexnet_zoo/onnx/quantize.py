@@ -1,4 +1,4 @@
-"""Lower precision: float16, and 8 bits calibrated on images; what each costs in errors is measured, not assumed."""
+"""Lowers precision to float16, or to 8 bits calibrated on images, and measures what that costs in errors."""
 
 import tempfile
 from dataclasses import asdict, dataclass
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnxruntime.quantization import CalibrationDataReader, CalibrationMethod, QuantFormat, QuantType, quantize_static
+from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 from onnxruntime.transformers.onnx_model import OnnxModel
 
@@ -19,7 +19,7 @@ QUANTIZED = ["Conv", "Relu", "Gemm", "MaxPool"]  # what runs in 8 bits
 
 @dataclass
 class Cost:
-    """What lower precision costs on `images` images, centre crop: percent, and points of percent against float32."""
+    """Holds what lower precision costs on `images` images, centre crop, in percent; changes are against float32."""
 
     images: int
     top1_err: float
@@ -32,35 +32,36 @@ class Cost:
         return {name: round(value, 3) for name, value in asdict(self).items()}
 
     def __str__(self) -> str:
-        return (
-            f"{self.images} images, centre crop: top-1 error {self.top1_err:.2f}% ({self.top1_change:+.2f}), "
-            f"top-5 error {self.top5_err:.2f}% ({self.top5_change:+.2f}), another class than float32 on "
-            f"{self.disagreement:.2f}%"
-        )
+        top1 = f"top-1 error {self.top1_err:.2f}% ({self.top1_change:+.2f})"
+        top5 = f"top-5 error {self.top5_err:.2f}% ({self.top5_change:+.2f})"
+        other = f"another class than float32 on {self.disagreement:.2f}%"
+        return f"{self.images} images, centre crop: {top1}, {top5}, {other}"
 
 
-def cost_of(theirs: np.ndarray, ours: np.ndarray, labels: np.ndarray) -> Cost:
-    """Of probabilities (N, classes) against those in float32."""
+def cost_of(low: np.ndarray, full: np.ndarray, labels: np.ndarray) -> Cost:
+    """Compares probabilities (N, classes) in lower precision with those in full precision, float32."""
 
     def errors(probability: np.ndarray) -> np.ndarray:
         ranks = rank_of_label(probability, labels)
         return 100 * np.array([np.mean(ranks >= 1), np.mean(ranks >= min(5, probability.shape[1]))])
 
-    full, low = errors(ours), errors(theirs)
-    other = 100 * float(np.mean(theirs.argmax(axis=1) != ours.argmax(axis=1)))
-    return Cost(len(labels), *map(float, low), *map(float, low - full), other)
+    change = errors(low) - errors(full)
+    other = 100 * float(np.mean(low.argmax(axis=1) != full.argmax(axis=1)))
+    return Cost(len(labels), *map(float, errors(low)), *map(float, change), other)
 
 
 def to_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
-    """Weights and layers in float16; normalisation, input and output stay float32."""
+    """Turns weights and layers into float16; normalisation, input and output stay float32."""
     half = convert_float_to_float16(proto, keep_io_types=True, op_block_list=[*DEFAULT_OP_BLOCK_LIST, "LRN"])
     OnnxModel(half).topological_sort()  # it puts its casts at the end
     return half
 
 
 def to_int8(proto: onnx.ModelProto, calibration: np.ndarray | None) -> onnx.ModelProto:
-    """Layers in 8 bits: weights signed, one scale for each map; activations unsigned, ranges those of the calibration
-    inputs (N, 3, S, S). Normalisation stays float32. The same inputs give the same file."""
+    """Turns layers into 8 bits; normalisation stays float32. The same inputs (N, 3, S, S) give the same file.
+
+    Weights are signed, with one scale for each map; activations unsigned, with the ranges of the calibration inputs.
+    """
     if calibration is None or not len(calibration):
         raise UserError("int8: no images to calibrate on; name data whose training split is not empty with --data")
     with tempfile.TemporaryDirectory() as folder:
@@ -70,19 +71,17 @@ def to_int8(proto: onnx.ModelProto, calibration: np.ndarray | None) -> onnx.Mode
             source,
             result,
             Batches(proto.graph.input[0].name, calibration),
-            quant_format=QuantFormat.QDQ,
             op_types_to_quantize=QUANTIZED,
             nodes_to_exclude=[node.name for node in proto.graph.node if node.name.startswith("norm")],
             per_channel=True,
             activation_type=QuantType.QUInt8,  # with signed weights: the product that CPUs have an instruction for
             weight_type=QuantType.QInt8,
-            calibrate_method=CalibrationMethod.MinMax,
         )
         return onnx.load(result)
 
 
 class Batches(CalibrationDataReader):
-    """The calibration images, as onnxruntime asks for them."""
+    """Gives onnxruntime the calibration images, a batch at a time."""
 
     def __init__(self, name: str, images: np.ndarray):
         starts = range(0, len(images), CALIBRATION_BATCH)

@@ -1,4 +1,4 @@
-"""Export targets: one TOML file for each way to deploy a network (folder export/), read and validated here."""
+"""Reads and validates export targets: a TOML file in export/ for each way to deploy a network."""
 
 from pathlib import Path
 from typing import Literal
@@ -9,7 +9,7 @@ from alexnet_zoo.declared import Strict, declared, list_declared, read_declared,
 
 
 class Target(Strict):
-    """How a network is written. The defaults are those of `fast`."""
+    """Says how a network is written. The defaults make `fast`."""
 
     name: str = "fast"
     lrn: Literal["rooted", "banded", "native"] = "rooted"  # the form of normalisation (onnx/lrn_forms.py)
@@ -21,16 +21,16 @@ class Target(Strict):
 
 
 def load_target(name: str | Path) -> Target:
-    """The target NAME of the folder export/, or in the file at a path.
+    """Reads the target NAME of the folder export/, or the one in the file at a path.
 
-    Raises UserError (exit code 2) with the names there are, or the field and what is allowed.
+    Raises UserError (exit code 2), which lists the names there are, or says what a field allows.
     """
     path = declared("export", name)
     return validated(Target, path, {"name": path.stem, **read_declared("export", path)})
 
 
 def describe_targets() -> str:
-    """The targets in export/, a line each."""
+    """Describes the targets in export/, a line each."""
     lines = []
     for path in list_declared("export"):
         target = load_target(path)
