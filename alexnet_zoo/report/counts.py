@@ -1,4 +1,4 @@
-"""The paper's numbers that can be counted without training: of the network, the recipe, the data as distributed."""
+"""Counts the paper's numbers that need no training: of the network, the recipe, the data as distributed."""
 
 from functools import cache
 
@@ -25,24 +25,24 @@ def parameters() -> dict[str, float]:
 
 
 def neurons_by_layer() -> dict[str, float]:
-    """Outputs of the image and of each layer before pooling, in all columns."""
+    """Counts the outputs of the image and of each layer before pooling, in all columns."""
     size = papers_recipe().crop_size
     return {"image": 3 * size**2} | {name: layer.neurons for name, layer in _layers().items()}
 
 
 def neurons() -> dict[str, float]:
-    """The image counts as no layer of neurons."""
+    """Counts all neurons; the image is no layer of neurons."""
     return {"": sum(neurons_by_layer().values()) - neurons_by_layer()["image"]}
 
 
 def convolutional_shares() -> dict[str, float]:
-    """Percent of all parameters."""
+    """Computes each convolutional layer's percentage of all parameters."""
     convolutions = {name: layer.parameters for name, layer in _layers().items() if name.startswith("conv")}
     return {name: 100 * own / parameters()[""] for name, own in convolutions.items()}
 
 
 def augmentation() -> dict[str, float]:
-    """Places of the crop, each mirrored or not. The text's 2,048 is 32 x 32 x 2."""
+    """Counts the places of the crop, each mirrored or not. The text's 2,048 is 32 x 32 x 2."""
     recipe = papers_recipe()
     return {"": 2 * (recipe.image_size - recipe.crop_size + 1) ** 2}
 
@@ -60,7 +60,7 @@ COUNTED = {
 
 
 def counts_table(paper: Paper) -> Table:
-    """The published numbers beside the counted ones."""
+    """Sets the published numbers beside the counted ones."""
     columns = [
         Column("claim", "Claim", width=0.25),
         Column("section", "Section", width=0.1),
@@ -80,13 +80,13 @@ def counts_table(paper: Paper) -> Table:
 
 
 def _figure(count: Count, numbers: dict[str, float], before: str = "") -> Cell:
-    """One number, or one for each layer; of several the file of figures holds the largest."""
+    """Writes one number, or one for each layer; the CSV file holds the largest."""
     words = ", ".join(f"{name} {number:,.{count.decimals}f}".strip() for name, number in numbers.items())
     return Figure(max(numbers.values()), count.decimals, words=before + words)
 
 
 def verdict_of_count(count: Count, counted: dict[str, float]) -> str:
-    """Whether what was counted is what was published; where not, says for which part."""
+    """Says whether the counted numbers are the published ones, and if not, which differ."""
     if count.at_most:
         over = [name for name, number in counted.items() if number > count.published[0]]
         return f"contradicted by count: {', '.join(over)}" if over else "holds by count"

@@ -1,4 +1,4 @@
-"""Figure 2: the network, drawn from a model itself: layers, shapes, columns, and where the columns meet."""
+"""Draws Figure 2, the network, from a model itself: layers, shapes, columns, and where the columns meet."""
 
 import math
 from dataclasses import dataclass, field
@@ -20,20 +20,18 @@ from alexnet_zoo.report.measured import RunRecord
 
 
 def network_of(run: RunRecord | None = None) -> nn.Module | None:
-    """The network of a run (the paper's for None) without its weights: on the meta device it takes no memory.
+    """Builds the network of a run (None: the paper's) on the meta device, where it has no weights.
 
-    None where the run does not say how many classes it has. Raises: UserError where timm cannot build it, or where it
-    has other parameters than results.csv says.
+    Returns None where the run does not say how many classes it has. Raises UserError where timm cannot build it, or
+    where results.csv says another number of parameters.
     """
     if run is None:
         return timm.create_model("alexnet_krizhevsky", device="meta")
-    classes = run.classes
-    if classes is None:
+    if run.classes is None:
         return None
-    recipe = run.recipe
-    args = {**recipe.get("model_args", {}), "num_classes": classes}
+    args = run.recipe.get("model_args", {}) | {"num_classes": run.classes}
     try:
-        model = timm.create_model(recipe.get("model", "alexnet_krizhevsky"), device="meta", **args)
+        model = timm.create_model(run.recipe.get("model", "alexnet_krizhevsky"), device="meta", **args)
     except (RuntimeError, TypeError, ValueError) as error:  # unknown to timm, or of an impossible size
         raise UserError(f"{run.folder}: its network cannot be built: {error}") from error
     millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
@@ -46,7 +44,7 @@ def network_of(run: RunRecord | None = None) -> nn.Module | None:
 
 @dataclass
 class DrawnLayer:
-    """A layer with weights, as one column has it: what it is, what follows it, its output's shape, what it reads."""
+    """Describes a layer with weights, as one column has it, and the layers without weights that follow it."""
 
     name: str
     what: str
@@ -63,15 +61,15 @@ class DrawnLayer:
 
     @property
     def neurons(self) -> int:
-        """In all columns."""
+        """Counts the layer's outputs in all columns."""
         return self.columns * math.prod(self.shape)
 
 
 @torch.no_grad()
 def layers_of(model: AlexNet, img_size: int = 224) -> list[DrawnLayer]:
-    """The layers with weights, in the order in which they run, with the shapes that one image of img_size pixels gets.
+    """Lists the layers with weights of a model on the meta device, in the order in which they run.
 
-    The model is on the meta device, where nothing is computed.
+    Their shapes are those for one image of img_size pixels.
     """
     layers: list[DrawnLayer] = []
     for name, layer, _, out in walk(model, torch.empty(1, model.in_chans, img_size, img_size, device="meta")):
@@ -79,8 +77,7 @@ def layers_of(model: AlexNet, img_size: int = 224) -> list[DrawnLayer]:
         if isinstance(layer, (nn.Conv2d, nn.Linear)):
             held = 1 if name in model.held_whole else model.columns
             parameters = sum(parameter.numel() for parameter in layer.parameters())
-            shape = (maps // held, *sides)
-            both = name in model.meetings
+            shape, both = (maps // held, *sides), name in model.meetings
             layers.append(DrawnLayer(name, _what(layer), shape, held, both, [], parameters))
         elif layers:
             layers[-1].follows += _follows(layer, sides)
@@ -88,7 +85,7 @@ def layers_of(model: AlexNet, img_size: int = 224) -> list[DrawnLayer]:
 
 
 def _follows(layer: nn.Module, sides: list[int]) -> list[str]:
-    """The word for a layer without weights; none where it has none."""
+    """Finds the word for a layer without weights; some have none."""
     if isinstance(layer, nn.MaxPool2d):
         return [f"max-pool {layer.kernel_size}/{layer.stride} to {sides[0]}×{sides[1]}"]
     words = {LocalResponseNorm: "LRN", MapNorm: "normalised in each map", nn.BatchNorm2d: "batch norm"}
@@ -111,7 +108,7 @@ PITCH, HEIGHT = 1.0, 0.68
 
 @styled
 def figure2(model: nn.Module, img_size: int = 224) -> Figure:
-    """The network of `model` as a diagram; arrows cross where the columns meet."""
+    """Draws a model as a diagram; arrows cross where the columns meet."""
     layers = layers_of(model, img_size)
     columns = layers[0].columns
     figure = new_figure(height=0.58 * (len(layers) + 1.6))
@@ -131,9 +128,7 @@ def figure2(model: nn.Module, img_size: int = 224) -> Figure:
 def _lines(layer: DrawnLayer, held: int) -> list[str]:
     head = f"{layer.name}  {layer.what}" if layer.what != "fully connected" else layer.name
     lines = [f"{head}:  {layer.size}"] if held == 1 else [head, layer.size]
-    if layer.follows:
-        lines.append(", ".join(layer.follows))
-    return lines
+    return lines + ([", ".join(layer.follows)] if layer.follows else [])
 
 
 def _box(axes: Axes, row: int, held: int, lines: list[str], columns: int) -> list[float]:

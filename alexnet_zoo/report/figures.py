@@ -1,4 +1,4 @@
-"""The report's line and bar charts, at the width of one printed column, readable without colour."""
+"""Draws the report's line and bar charts, at the width of one printed column, readable without colour."""
 
 import io
 import math
@@ -26,16 +26,16 @@ STYLE = {
     "savefig.dpi": 200,
     "svg.hashsalt": "alexnet_zoo",  # the same figure is the same file
 }
-# Okabe and Ito's colours, which differ in lightness too; dashes and markers say the same without any colour.
+# Okabe and Ito's colours differ in lightness too, and dashes and markers say the same without any colour.
 BLACK, BLUE, ORANGE, GREY = "#000000", "#0072B2", "#E69F00", "#888888"
 SERIES = (BLACK, BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 
 
-styled = mpl.rc_context(STYLE)  # decorates whatever draws: matplotlib reads its style as it makes each piece of text
+styled = mpl.rc_context(STYLE)  # decorates every function that draws: matplotlib reads the style piece by piece
 
 
 def new_figure(height: float, width: float = COLUMN_WIDTH) -> Figure:
-    """An empty figure of a size in inches, that no window system knows of."""
+    """Makes an empty figure of a size in inches, without a window."""
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
@@ -48,7 +48,7 @@ def new_axes(height: float) -> tuple[Figure, Axes]:
 
 @styled
 def to_bytes(figure: Figure, kind: str) -> bytes:
-    """The figure as a file of this kind, "png" or "svg", without the date."""
+    """Writes a figure as a file of a kind, "png" or "svg", without the date."""
     out = io.BytesIO()
     figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else None)
     return out.getvalue()
@@ -56,9 +56,9 @@ def to_bytes(figure: Figure, kind: str) -> bytes:
 
 @styled
 def learning_curves(run: RunRecord) -> Figure | None:
-    """Errors in percent by epoch, each drop of the rate marked; None where summary.csv holds no errors.
+    """Draws errors in percent by epoch, and marks each drop of the rate; None where summary.csv holds no errors.
 
-    The last epoch may be a part of one: then it stands where it ended.
+    A last epoch that was not whole stands where it ended.
     """
     end = run.recipe.get("epochs", math.inf)
     epochs = [min(epoch, end) for epoch in run.column("epoch")]
@@ -88,7 +88,7 @@ def learning_curves(run: RunRecord) -> Figure | None:
 
 @styled
 def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
-    """The challenge's best top-5 test error, 2010 to 2015, and what was measured here on the 2012 validation set."""
+    """Draws the challenge's best top-5 test errors, 2010 to 2015, and our best on 2012's validation set."""
     figure, axes = new_axes(2.3)
     years, human = paper.best_top5(), paper.human.top5
     shades = [BLUE if row.row == "table2-seven-cnns" else "#C8C8C8" for row in paper.challenge]
@@ -115,10 +115,10 @@ def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
 
 @styled
 def figure1(runs: Sequence[tuple[str, RunRecord]], published: float) -> Figure | None:
-    """Figure 1: training error by epoch of networks that differ in their activation, until 25% and beyond.
+    """Draws Figure 1: training error by epoch of networks that differ in their activation.
 
-    Args: runs, (label, run), those of the faster label first, each label's in the order of their seeds; published, the
-    paper's ratio. None where any of them has no training errors.
+    Args: runs, (label, run), first the faster label's, each label's in the order of their seeds; published, the
+    paper's ratio. Returns None where a run has no training errors.
     """
     if not runs or not all(run.errors("train") for _, run in runs):
         return None
@@ -140,7 +140,7 @@ def figure1(runs: Sequence[tuple[str, RunRecord]], published: float) -> Figure |
 
 
 def _ratio(labels: list[str], runs: Sequence[tuple[str, RunRecord]], published: float) -> str:
-    """What the first and the last label's runs say about the time to 25%; ratios are of runs in the order given."""
+    """Says after how many epochs the first and the last label's runs reach 25%, and the ratio of each pair of runs."""
     fast, slow = ([run for label, run in runs if label == own] for own in (labels[0], labels[-1]))
     reached = [[run.epochs_to_train_error(25.0) for run in own] for own in (fast, slow)]
     if None in reached[0]:
@@ -161,9 +161,9 @@ def _extent(values: Sequence[float]) -> str:
 
 @styled
 def starts(runs: Sequence[RunRecord]) -> Figure:
-    """How runs that were watched start: loss by step, each layer's gradient norm and share of silent units.
+    """Draws how watched runs start: loss by step, each layer's gradient norm and share of silent units.
 
-    The loss is drawn over that of guessing, ln(classes), so that runs on different data can be compared.
+    Divides the loss by the loss of guessing, ln(classes), so that runs on different data can be compared.
     """
     figure = new_figure(2.4 + 1.3 * len(runs), 2 * COLUMN_WIDTH)
     grid = figure.add_gridspec(len(runs) + 1, 2, height_ratios=[2.2] + [1.3] * len(runs))

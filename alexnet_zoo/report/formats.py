@@ -1,4 +1,4 @@
-"""One table model, written as Markdown, CSV and LaTeX (booktabs); as HTML by reports/templates/table.html.j2."""
+"""Writes a table as Markdown, CSV and LaTeX (booktabs); reports/templates/table.html.j2 writes it as HTML."""
 
 import csv
 import io
@@ -11,7 +11,7 @@ MINUS = "−"
 
 @dataclass(frozen=True)
 class Figure:
-    """A number as the paper prints it, or a measured one with its 95% interval."""
+    """Holds a number as the paper prints it, or a measured one with its 95% interval."""
 
     value: float
     decimals: int = 1
@@ -29,7 +29,7 @@ class Figure:
 
 
 class Code(str):
-    """A command, set in a typewriter face."""
+    """Holds a command, which is set in a typewriter face."""
 
 
 Cell = str | Figure | None  # None: a dash
@@ -47,7 +47,7 @@ class Column:
 
 @dataclass(frozen=True)
 class Table:
-    """`name` is the file's stem; `rows` hold one cell a column; `notes` are its footnotes, in plain text."""
+    """Holds a table: name, its file's stem; rows, one cell a column; notes, its footnotes in plain text."""
 
     name: str
     title: str
@@ -57,7 +57,7 @@ class Table:
 
 
 def to_csv(table: Table) -> str:
-    """Plain figures, dashes as empty fields, an interval as two more columns."""
+    """Writes bare numbers, dashes as empty fields, an interval as two more columns."""
     header = []
     for column in table.columns:
         header += [column.key, f"{column.key}_low", f"{column.key}_high"] if column.interval else [column.key]
@@ -89,7 +89,7 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def to_markdown(table: Table) -> str:
-    """A GitHub table under a heading, its notes below."""
+    """Writes a GitHub table under a heading, its notes below."""
     lines = [f"## {table.title}", ""]
     lines.append("| " + " | ".join(column.title for column in table.columns) + " |")
     lines.append("|" + "|".join("---:" if column.numeric else "---" for column in table.columns) + "|")
@@ -123,22 +123,21 @@ def _latex_cell(cell: Cell, column: Column) -> str:
 
 
 def _latex_head(column: Column) -> str:
-    """A column's title, its last word on a line of its own."""
+    """Writes a column's title with its last word on a line of its own."""
     first, _, last = column.title.rpartition(" ")
     side = "r" if column.numeric else "l"
     return _latex_stack(side, _latex_text(first), _latex_text(last)) if first else _latex_text(last)
 
 
 def _latex_stack(side: str, upper: str, lower: str) -> str:
-    """Two lines in one cell, the upper one level with the row."""
+    """Stacks two lines in one cell, the upper one level with the row."""
     return rf"\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{upper}\\{lower}\end{{tabular}}"
 
 
 def to_latex(table: Table) -> str:
-    """A table float, as wide as a page. The document needs \\usepackage{booktabs}.
+    """Writes a table float, as wide as a page. The document needs \\usepackage{booktabs}.
 
-    The columns marked aside have no room there: how a row was measured is a note, the commands that would measure the
-    others are comments.
+    Columns marked aside have no room there: their commands become comments, their other cells notes.
     """
     shown = [number for number, column in enumerate(table.columns) if not column.aside]
     commands, notes = [], list(table.notes)

@@ -1,4 +1,4 @@
-"""Figure 3: the kernels of conv1, column by column, and how colour-specific each column has become (section 6.1)."""
+"""Draws Figure 3, the kernels of conv1 column by column, and measures how specific to colour each column is (6.1)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,21 +17,21 @@ SAID = {
 }
 PERMUTATIONS = 10_000
 BY_CHANCE = 0.01
-# These bounds are ours, for section 6.1 names none: noise has two thirds of its energy in colour, a third in grey.
+# Section 6.1 names no bounds, so these are ours: noise has two thirds of its energy in colour, a third in grey.
 AGNOSTIC, SPECIFIC = 1 / 3, 2 / 3
 ACROSS = 16  # kernels in a row, as the paper prints them
 
 
 @dataclass(frozen=True)
 class Selectivity:
-    """`columns`: colour index of each column, 0 (greyscale) to 1 (colour only); `p_value`: see `selectivity`."""
+    """Holds each column's colour index, 0 (greyscale) to 1 (colour only), and a p-value (see `selectivity`)."""
 
     columns: list[float]
     p_value: float
 
     @property
     def verdict(self) -> str:
-        """Section 6.1's finding, one column largely without colour and one of colour; or how far they came."""
+        """Says how far the columns came towards section 6.1's finding: one largely without colour, one of colour."""
         if self.p_value >= BY_CHANCE:
             return "not resolved"
         found = min(self.columns) < AGNOSTIC and max(self.columns) > SPECIFIC
@@ -39,9 +39,9 @@ class Selectivity:
 
 
 def load_kernels(weights: Path) -> np.ndarray:
-    """conv1.weight (K, 3, h, w) of a model.safetensors. Raises UserError where it is not in there."""
+    """Reads conv1.weight (K, 3, h, w) of a model.safetensors; raises UserError where the file lacks it."""
     try:
-        with safe_open(weights, "np") as file:  # reads this one of some 240 MB
+        with safe_open(weights, "np") as file:  # which reads this tensor only, of some 240 MB
             kernels = file.get_tensor("conv1.weight") if "conv1.weight" in file.keys() else None
     except (SafetensorError, OSError) as error:
         raise UserError(f"{weights}: not a readable safetensors file ({error})") from error
@@ -51,7 +51,7 @@ def load_kernels(weights: Path) -> np.ndarray:
 
 
 def energies(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Energy (sum of squares) of each kernel (K, 3, h, w): of its colour, and in all. Shapes (K,).
+    """Computes each kernel's energy (sum of squares), (K,): the energy of its colour, and all.
 
     A kernel is its mean over the colours, which sees only grey, plus the rest, which sees only colour; the two are
     orthogonal, so their energies add up.
@@ -61,9 +61,9 @@ def energies(kernels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def selectivity(kernels: np.ndarray, columns: int = 2) -> Selectivity:
-    """Colour index of each column: the share of its kernels' energy that is in colour; by chance alone it is 2/3.
+    """Computes each column's colour index: the share of its kernels' energy that is in colour, 2/3 by chance.
 
-    The p-value is how often columns dealt at random from the same kernels differ as much (a permutation test on the
+    The p-value says how often columns dealt at random from the same kernels differ as much (a permutation test on the
     span between the highest and the lowest index).
     """
     colour, total = energies(kernels)
@@ -83,7 +83,7 @@ def selectivity(kernels: np.ndarray, columns: int = 2) -> Selectivity:
 
 @styled
 def figure3(kernels: np.ndarray, columns: int = 2) -> Figure:
-    """Each column's kernels in a block, with its colour index; grey is zero, and each kernel has its own scale."""
+    """Draws each column's kernels in a block, with its colour index; grey is zero, each kernel has its own scale."""
     found = selectivity(kernels, columns)
     blocks = [_mosaic(block) for block in np.split(kernels, columns)]
     shape = blocks[0].shape
@@ -98,7 +98,7 @@ def figure3(kernels: np.ndarray, columns: int = 2) -> Figure:
 
 
 def _mosaic(kernels: np.ndarray) -> np.ndarray:
-    """Kernels (K, 3, h, w) as one picture, floats 0 to 1, one pixel of white between them."""
+    """Makes one picture of kernels (K, 3, h, w), floats 0 to 1, with one pixel of white between them."""
     count, _, height, width = kernels.shape
     scale = np.abs(kernels).max(axis=(1, 2, 3), keepdims=True)
     pictures = (0.5 + 0.5 * kernels / np.where(scale > 0, scale, 1)).transpose(0, 2, 3, 1)

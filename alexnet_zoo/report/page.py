@@ -1,4 +1,4 @@
-"""The report as one self-contained HTML page, and each run's model card, from the templates in reports/templates."""
+"""Renders the report as one self-contained HTML page, and each run's model card, from reports/templates."""
 
 import base64
 import dataclasses
@@ -18,24 +18,23 @@ from alexnet_zoo.report.tables import runs_table
 
 
 def shown(run: RunRecord) -> dict:
-    """A run as the page and the card show it.
+    """Describes a run as the page and the card show it.
 
-    `overridden` is against the recipe of that name; `from_paper` gives for a field the paper's value and this run's.
+    `overridden` names what differs from the recipe of that name; `from_paper`, by field, the paper's and this value.
     """
     flat = {}
     for name, value in run.environment.items():  # versions are a table of their own: one line each
         flat |= value if isinstance(value, dict) else {name: value}
     dataset = next((result.dataset for result in run.results), "")
     again = command(run.recipe, run.environment, dataset) if run.recipe else ""
-    overridden, from_paper = changed(run.recipe), differences(run.recipe, PAPERS_OWN)
-    said = dict(overridden=overridden, from_paper=from_paper, command=again, environment=flat)
-    return dict(name=run.name, recipe_name=run.recipe_name, **said)
+    of_recipe = dict(overridden=changed(run.recipe), from_paper=differences(run.recipe, PAPERS_OWN))
+    return dict(name=run.name, recipe_name=run.recipe_name, command=again, environment=flat, **of_recipe)
 
 
 @cache
 def _environment(autoescape: bool) -> Environment:
     loader = FileSystemLoader(folder_of("reports") / "templates")
-    # keep_trailing_newline and the two trims: what a template's author sees is what comes out
+    # The trims and the kept newline make the output look as the template does.
     made = Environment(
         loader=loader, autoescape=autoescape, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
@@ -50,13 +49,13 @@ def _environment(autoescape: bool) -> Environment:
 
 
 def data_uri(picture: Picture) -> str:
-    """The picture inside its address: photographs as PNG, drawings as SVG."""
+    """Makes an address that holds the picture itself: photographs as PNG, drawings as SVG."""
     kind, content = ("png", picture.png) if picture.photographic else ("svg+xml", picture.svg)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def html_page(tables: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
-    """The whole report; opens from disk, without any request to the network."""
+    """Renders the whole report as a page that opens from disk and asks the network for nothing."""
     return _environment(autoescape=True).get_template("report.html.j2").render(
         paper=load_paper().paper,
         version=alexnet_zoo.__version__,
@@ -74,7 +73,7 @@ def html_table(table: Table) -> str:
 
 
 def model_card(run: RunRecord) -> str:
-    """The run's README.md for a model hub, in Hugging Face's format."""
+    """Renders the run's README.md for a model hub, in Hugging Face's format."""
     recipe = run.recipe
     errors = runs_table(Results(run.results, [run], []))
     markdown = to_markdown(dataclasses.replace(errors, notes=errors.notes[:1])).split("\n", 2)[2]  # without its heading

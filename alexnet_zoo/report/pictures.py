@@ -1,4 +1,4 @@
-"""All figures of a report, drawn once as PNG and SVG."""
+"""Draws all figures of a report, once, as PNG and SVG."""
 
 import itertools
 from collections.abc import Iterator
@@ -18,15 +18,15 @@ from alexnet_zoo.report.measured import Results, RunRecord, last_known
 from alexnet_zoo.report.paper import Paper
 
 FIGURE1 = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}  # by the name of the recipe
-DRAWN = 24  # runs that get figures of their own; a report over hundreds of runs would take minutes to draw
+DRAWN = 24  # runs that get figures of their own: those of hundreds would take minutes to draw
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A drawn figure.
+    """Holds a drawn figure.
 
-    Attributes: name, the file's stem; caption, what the reader should know beside it; alt, in words what it shows;
-    run, the name of the run that it is of, or "".
+    Attributes: name, the file's stem; caption, what the reader should know beside it; alt, what it shows, in words;
+    run, the name of the run that it shows, or "".
     """
 
     name: str
@@ -44,10 +44,9 @@ def _drawn(figure: Figure, name: str, title: str, caption: str, alt: str, **of) 
 
 
 def draw(paper: Paper, results: Results, predictions: bool = False) -> list[Picture]:
-    """Every figure that these results allow.
+    """Draws every figure that these results allow; names in results.problems what cannot be drawn, and why.
 
     Args: predictions, whether to draw Figure 4, for which each run's network looks at some 2,000 images.
-    What cannot be drawn (data moved away, weights damaged) is named in results.problems.
     """
     pictures = [_challenge(paper, results), *_figure1(paper, results), *_starts(results)]
     kinds = [_curves, _figure3, *([_figure4] if predictions else [])]
@@ -99,11 +98,10 @@ def _starts(results: Results) -> Iterator[Picture]:
 
 
 def _one_for_each_network(runs: list[RunRecord]) -> list[RunRecord | None]:
-    """The first run of each network; None, which stands for the paper's, where there is no run."""
+    """Picks the first run of each network; where there is no run, None, which stands for the paper's network."""
     networks: dict[str, RunRecord] = {}
     for run in runs:
-        described = [run.recipe.get("model"), run.recipe.get("model_args"), run.classes]
-        networks.setdefault(repr(described), run)
+        networks.setdefault(repr([run.recipe.get("model"), run.recipe.get("model_args"), run.classes]), run)
     return list(networks.values()) or [None]
 
 
@@ -136,9 +134,7 @@ def _curves(run: RunRecord) -> Iterator[Picture]:
 
 
 def _figure3(run: RunRecord) -> Iterator[Picture]:
-    if run.weights is None:
-        return
-    network = network_of(run)
+    network = network_of(run) if run.weights else None
     if not isinstance(network, AlexNet):
         return
     kernels, columns = load_kernels(run.weights), network.columns

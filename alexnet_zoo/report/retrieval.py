@@ -1,4 +1,4 @@
-"""Figure 4: what the network says of eight test images, and which training images it finds alike (section 6.1)."""
+"""Draws Figure 4: a network's guesses at eight test images, and the training images it finds alike (6.1)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BATCH = 32
 
 @dataclass(frozen=True)
 class Examples:
-    """Pictures are uint8 (..., size, size, 3), the centre crops that the network saw."""
+    """Holds what Figure 4 shows; pictures are uint8 (..., size, size, 3), the centre crops that the network saw."""
 
     pictures: np.ndarray  # (IMAGES, size, size, 3)
     probabilities: np.ndarray  # (IMAGES, classes)
@@ -34,10 +34,10 @@ class Examples:
 
 @torch.no_grad()
 def examine(run: Path, prepared: Prepared, searched: int = SEARCHED) -> Examples:
-    """Runs a trained network on test images at even steps through the split, and on training images.
+    """Runs a trained network on test images, at even steps through the split, and on training images.
 
     Args: run, a run folder with model.safetensors; prepared, its data; searched, how many training images at most.
-    Raises: UserError where the run's training has not ended.
+    Raises UserError where the run's training has not ended.
     """
     recipe, model, classes, _ = open_run(run)
     model.eval()
@@ -45,7 +45,7 @@ def examine(run: Path, prepared: Prepared, searched: int = SEARCHED) -> Examples
     test, train = prepared.split(recipe.test_split), prepared.split(recipe.train_split)
 
     def look(dataset: Dataset, rows: np.ndarray) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        """Centre crops, and what fc8 reads of them: the outputs of fc7."""
+        """Yields centre crops, and what fc8 reads of them: the outputs of fc7."""
         for start in range(0, len(rows), BATCH):
             indices = rows[start : start + BATCH]
             crops = centre_crop(len(indices), dataset.image_size, recipe.crop_size)
@@ -57,7 +57,7 @@ def examine(run: Path, prepared: Prepared, searched: int = SEARCHED) -> Examples
     rows = np.sort(np.random.default_rng(0).permutation(len(train))[:searched])
     pixels, features = (torch.cat(parts) for parts in zip(*look(test, shown), strict=True))
     stored = torch.cat([found for _, found in look(train, rows)])
-    # Not by the faster matrix product, which loses the small distances between features that are nearly alike.
+    # The faster matrix product would lose the small distances between features that are nearly alike.
     distance = torch.cdist(features[:QUERIES], stored, compute_mode="donot_use_mm_for_euclid_dist")
     order = distance.argsort(dim=1)[:, :NEIGHBOURS].numpy()
     found = rows[order]  # (queries, NEIGHBOURS) indices into the training set
@@ -76,7 +76,7 @@ def examine(run: Path, prepared: Prepared, searched: int = SEARCHED) -> Examples
 
 
 def class_name(label: str) -> str:
-    """A class as a reader knows it: the words of a WordNet id, else the label itself."""
+    """Names a class as a reader knows it: by the words of its WordNet id, else by the label itself."""
     if label[:1] == "n" and label[1:].isdigit():
         try:
             return ImageNetInfo("imagenet-22k").label_name_to_description(label).split(",")[0]
@@ -87,7 +87,7 @@ def class_name(label: str) -> str:
 
 @styled
 def predictions(examples: Examples) -> Figure:
-    """Figure 4, left: each test image with its five most probable classes; the correct one is black and marked."""
+    """Draws Figure 4, left: each test image with its five most probable classes, the correct one black and marked."""
     count = len(examples.pictures)
     down = -(-count // 2)
     figure = new_figure(height=0.95 * down)
@@ -115,7 +115,7 @@ def _short(label: str) -> str:
 
 @styled
 def neighbours(examples: Examples) -> Figure:
-    """Figure 4, right: a test image in the first column, then the training images nearest to it in fc7."""
+    """Draws Figure 4, right: test images in the first column, then the training images nearest to each in fc7."""
     rows, across = examples.nearest.shape[:2]
     figure = new_figure(height=0.25 + 3.3 * rows / (across + 0.25))
     grid = figure.subplots(rows, across + 1, squeeze=False, width_ratios=[1, 0.25] + [1] * (across - 1))
