@@ -1,4 +1,4 @@
-"""The published data sets: what they are called, and how many classes and images they have."""
+"""Lists the published data sets: what they are called, and how many classes and images they have."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""The embedded data: scikit-learn's 1,797 handwritten digits, as if they were photographs."""
+"""Prepares the embedded data: scikit-learn's 1,797 handwritten digits, as if they were photographs."""
 
 import hashlib
 from pathlib import Path
@@ -11,7 +11,7 @@ from alexnet_zoo.data.prepared.shards import shard_name
 from alexnet_zoo.data.prepared.store import Split, Store
 from alexnet_zoo.files import sha256_of, written_whole
 
-EVERY = 5  # of the images of each digit, in the order of the file, each fifth is for testing
+EVERY = 5  # each fifth image of a digit, in the order of the file, is for testing
 
 
 def prepare_digits(out: Path, image_size: int = 128) -> Prepared:
@@ -54,7 +54,7 @@ def _write(store: Store, split: str, digits, indices: np.ndarray) -> Split:
 
 
 def _enlarge(image: np.ndarray, image_size: int) -> np.ndarray:
-    """(8, 8), 0..16, to uint8 (image_size, image_size, 3), 0..255."""
+    """Scale (8, 8), 0..16, up to uint8 (image_size, image_size, 3), 0..255."""
     grey = Image.fromarray(np.round(image * (255 / 16)).astype(np.uint8))
     large = grey.resize((image_size, image_size), Image.Resampling.BICUBIC)
     return np.asarray(large.convert("RGB"))

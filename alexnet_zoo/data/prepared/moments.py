@@ -8,7 +8,7 @@ import numpy as np
 from alexnet_zoo.cores import blas_on_one_thread
 from alexnet_zoo.progress import Progress
 
-UINT16_IMAGES = 257  # whose sum 16 bits hold, whatever is on them
+UINT16_IMAGES = 257  # as many as 16 bits can sum, even if all pixels are 255
 
 
 def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""One photograph to one square of pixels (section 2 of the paper), and the small program that does it for many.
+"""Turns one photograph into one square of pixels (section 2), and as a small program does so for many.
 
 decoders.py runs this file by its path, in several processes: a process then starts in a tenth of a second with Pillow
 alone. Importing it as part of the package would bring torch into every one of them.
@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import warnings
+from contextlib import suppress
 from functools import lru_cache
 
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -29,10 +30,11 @@ def square(data: bytes, image_size: int) -> bytes:
     image.load()
     reduced = round(max(full) / max(image.size))
     stored = image.size
-    upright = _upright(image)
-    width, height = full if upright.size == stored else full[::-1]
+    with suppress(Exception):  # some photographs of ILSVRC carry a broken EXIF block: their pixels are still right
+        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what is upright already
+    width, height = full if image.size == stored else full[::-1]
     box = tuple(edge / reduced for edge in _box(width, height, image_size))
-    return _rgb(upright).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box).tobytes()
+    return _rgb(image).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box).tobytes()
 
 
 def _box(width: int, height: int, image_size: int) -> tuple[float, float, float, float]:
@@ -42,14 +44,6 @@ def _box(width: int, height: int, image_size: int) -> tuple[float, float, float,
     left, top = (new_width - image_size) // 2, (new_height - image_size) // 2
     across, down = width / new_width, height / new_height
     return left * across, top * down, (left + image_size) * across, (top + image_size) * down
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        ImageOps.exif_transpose(image, in_place=True)  # else it would copy what is upright already
-    except Exception:  # some photographs of ILSVRC carry a broken EXIF block: their pixels are still right
-        pass
-    return image
 
 
 def _rgb(image: Image.Image) -> Image.Image:
@@ -67,7 +61,7 @@ def reason(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
-JPEG_QUALITY = 88  # of what is kept as JPEG: a tenth of the pixels' bytes
+JPEG_QUALITY = 88  # makes JPEGs of about a tenth of the pixels' bytes
 
 
 def jpeg(pixels: bytes, image_size: int) -> bytes:
@@ -93,9 +87,7 @@ def _opened(archive: str) -> int:
     return os.open(archive, os.O_RDONLY)
 
 
-def fill(
-    shard: str, offset: int, stride: int, image_size: int, encoding: str, first_row: int, files: list
-) -> dict[str, list]:
+def fill(shard: str, offset: int, stride: int, image_size: int, encoding: str, first_row: int, files: list) -> dict:
     """Decode `files` into the rows first_row.. of a shard: row n starts at byte offset + n * stride.
 
     Returns "sizes", the bytes written for each file, and "unreadable", [row, reason] for each one that cannot be read;

@@ -18,7 +18,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import PARTIAL, sha256_of, written_whole
 from alexnet_zoo.progress import Progress
 
-TASK_IMAGES = 32  # what a decoding process does between two reports
+TASK_IMAGES = 32  # images that a process decodes between two reports
 OPEN_SHARDS = 2  # while one is finished, the next is decoded
 MAX_UNREADABLE = 0.01  # of all photographs
 MARGIN = 64 * 2**20  # bytes of disk beyond the shards: labels, names, mean
@@ -114,7 +114,7 @@ class _Writer:
         return part, partial, [self.decoders.submit(task) for task in tasks]
 
     def wait(self, part: Slice, tasks: list[Future]) -> tuple[list[list], list[int]]:
-        """[row, reason] of each unreadable photograph and the bytes of each row, once all are decoded.
+        """Wait until a slice is decoded; return [row, reason] of each unreadable photograph and the bytes of each row.
 
         Raises UserError when too many are unreadable.
         """

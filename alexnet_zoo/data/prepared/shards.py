@@ -1,4 +1,4 @@
-"""The files that hold a split's images: how they are written, and how they are read.
+"""Writes and reads the files that hold a split's images.
 
 "npy": uint8 (images, S, S, 3), memory-mapped. "jpeg": JPEGs of S x S pixels one after another, then their offsets; a
 tenth of the disk, and something to decode at every use.
@@ -8,6 +8,7 @@ import io
 import mmap
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -37,10 +38,8 @@ def begin_shard(partial: Path, images: int, image_size: int, encoding: str) -> t
 
     For JPEGs the file is sparse: each has more room than it needs, and takes only what it fills.
     """
-    stride = image_size**2 * 3
     with open(partial, "wb") as out:
-        offset = _write_header(out, images, image_size) if encoding == "npy" else 0
-        stride += 0 if encoding == "npy" else JPEG_SLOT
+        offset, stride = _write_header(out, images, image_size, encoding)
         out.truncate(offset + images * stride)
     return offset, stride
 
@@ -52,10 +51,7 @@ def end_shard(partial: Path, path: Path, image_size: int, encoding: str, sizes: 
         return
     kept = [row for row in range(len(sizes)) if row not in left_out]
     with open(partial, "rb") as written, open(path, "wb") as out:
-        if encoding == "npy":
-            offset, stride = _write_header(out, len(kept), image_size), image_size**2 * 3
-        else:
-            offset, stride = 0, image_size**2 * 3 + JPEG_SLOT
+        offset, stride = _write_header(out, len(kept), image_size, encoding)
         for row in kept:
             written.seek(offset + row * stride)
             out.write(written.read(sizes[row]))
@@ -65,7 +61,7 @@ def end_shard(partial: Path, path: Path, image_size: int, encoding: str, sizes: 
 
 
 def open_shard(folder: Path, shard: dict, image_size: int, encoding: str) -> "np.ndarray | JpegShard":
-    """Open images that are read as an array is: shard[row, top:bottom, left:right]; UserError for a file cut short."""
+    """Open images to be read as an array: shard[row, top:bottom, left:right]; raise UserError for a file cut short."""
     path = folder / shard["file"]
     if encoding == "jpeg":
         return JpegShard(path, shard["images"], image_size)
@@ -74,18 +70,13 @@ def open_shard(folder: Path, shard: dict, image_size: int, encoding: str) -> "np
 
 
 class JpegShard:
-    """JPEGs, decoded one at a time when they are asked for; len() and [row], [row, rows, columns] as an array has."""
+    """Decodes JPEGs one at a time as they are asked for; has len(), [row] and [row, rows, columns] as an array has."""
 
     def __init__(self, path: Path, images: int, image_size: int):
         self.path, self.shape = path, (images, image_size, image_size, 3)
         end = OFFSET.itemsize * (images + 1)
-        try:
-            with open(path, "rb") as file:
-                self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        except FileNotFoundError:
-            raise UserError(f"{path}: is missing; prepare the data again") from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None
+        with _read_whole(path), open(path, "rb") as file:
+            self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         self.offsets = np.frombuffer(self.bytes[-end:], OFFSET) if len(self.bytes) >= end else np.zeros(0, OFFSET)
         whole = len(self.offsets) == images + 1 and self.offsets[0] == 0 and (np.diff(self.offsets) > 0).all()
         if not whole or self.offsets[-1] + end != len(self.bytes):
@@ -108,20 +99,32 @@ class JpegShard:
 
 def load_array(path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: str | None = None) -> np.ndarray:
     """Load a .npy file of exactly this shape and type; raise UserError where it is missing, cut short or other."""
-    try:
+    with _read_whole(path):
         array = np.load(path, mmap_mode=mmap_mode)
-    except FileNotFoundError:
-        raise UserError(f"{path}: is missing; prepare the data again") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None
     if array.shape != shape or array.dtype != dtype:
         wanted = f"{np.dtype(dtype)} {shape}"
         raise UserError(f"{path}: holds {array.dtype} {array.shape}, not {wanted}; prepare the data again")
     return array
 
 
-def _write_header(out, images: int, image_size: int) -> int:
-    """Begin a .npy file of uint8 (images, image_size, image_size, 3); returns where its pixels start."""
+def _write_header(out, images: int, image_size: int, encoding: str) -> tuple[int, int]:
+    """Write what stands before the images, for JPEGs nothing.
+
+    Returns where the first image starts, and the bytes from one to the next while they are written in any order.
+    """
+    if encoding == "jpeg":
+        return 0, image_size**2 * 3 + JPEG_SLOT
     header = {"descr": "|u1", "fortran_order": False, "shape": (images, image_size, image_size, 3)}
     np.lib.format.write_array_header_1_0(out, header)
-    return out.tell()
+    return out.tell(), image_size**2 * 3
+
+
+@contextmanager
+def _read_whole(path: Path) -> Iterator[None]:
+    """Turn what the block raises for a missing or damaged file into a UserError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: is missing; prepare the data again") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: is cut short or damaged ({error}); prepare the data again") from None

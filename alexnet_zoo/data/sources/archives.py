@@ -15,15 +15,15 @@ from alexnet_zoo.progress import Progress
 
 INDEX = "index-{}.npz"
 COMPRESSED = (".gz", ".tgz", ".xz", ".bz2")
-MAX_COMPRESSED = 4 * 2**30  # bytes: such an archive has no random access and is held in memory, unpacked
+MAX_COMPRESSED = 4 * 2**30  # bytes of an archive without random access, which is unpacked into memory
 BLOCK = 512  # a tar is made of blocks of this many bytes; a block of zeros ends it
 
 
 class Members(Sequence):
-    """Files in archives, in a given order: members[i] is [archive, first byte, bytes]; slices are Members.
+    """Lists files in archives, in a given order: members[i] is [archive, first byte, bytes]; slices are Members.
 
-    Arrays, not lists of tuples: Fall 2011 has 14 million of them. `names` are as in the archive, and INNER.tar/NAME
-    where a tar lies in a tar.
+    It holds arrays, since Fall 2011 has 14 million files. `names` are as in the archive, and INNER.tar/NAME where a
+    tar lies in a tar.
     """
 
     def __init__(self, archives: list[str], names: Sequence[str], archive: np.ndarray, starts, sizes):
@@ -163,7 +163,7 @@ def _scan(archives: list[Path]) -> Members:
 
 
 def _members(archive: Path) -> Iterator[tuple[str, int, int]]:
-    """(name, first byte, bytes) of each file in a tar, and in the tars that lie in it."""
+    """Yield (name, first byte, bytes) of each file in a tar, and in the tars that lie in it."""
     with open(archive, "rb") as file:
         end = archive.stat().st_size
         for name, start, size in _headers(file, 0, end, str(archive)):
@@ -181,7 +181,7 @@ def _headers(file, start: int, end: int, what: str) -> Iterator[tuple[str, int, 
         file.seek(start)
         tar = tarfile.TarFile(fileobj=file, mode="r")
         while (member := tar.next()) is not None:
-            tar.members.clear()  # which it would keep all
+            tar.members.clear()  # tarfile would keep them all
             if member.offset_data + member.size > end:
                 raise tarfile.ReadError(f"{member.name} goes beyond its end")
             if member.isfile():
@@ -205,6 +205,6 @@ def _common_folders(names: list[str]) -> str:
 
 
 def _in_split(name: str) -> tuple[str, str]:
-    """train/CLASS/FILE: ("train", CLASS/FILE); CLASS/FILE: ("", CLASS/FILE)."""
+    """Split train/CLASS/FILE into ("train", CLASS/FILE), and CLASS/FILE into ("", CLASS/FILE)."""
     head, _, rest = name.partition("/")
     return (head, rest) if head in SPLITS and "/" in rest else ("", name)

@@ -17,7 +17,7 @@ from alexnet_zoo.errors import UserError
 ARCHIVES = ("cifar-10-python.tar.gz", "cifar-10-binary.tar.gz")
 BATCH, SIDE = 10_000, 32  # images in a file
 PIXELS = 3 * SIDE * SIDE
-HEADER = f"P6 {SIDE} {SIDE} 255\n".encode()  # of a PPM, with which raw pixels are an image file
+HEADER = f"P6 {SIDE} {SIDE} 255\n".encode()  # makes a PPM file of raw pixels
 
 
 def cifar10(path: Path, batch: int = BATCH) -> Source:
@@ -25,8 +25,7 @@ def cifar10(path: Path, batch: int = BATCH) -> Source:
     names, contents = unpacked(path)
     files = {Path(name).stem: content for name, content in zip(names, contents, strict=True)}
     parts = {"train": [f"data_batch_{number}" for number in range(1, 6)], "test": ["test_batch"]}
-    missing = [file for split in parts.values() for file in split if file not in files]
-    if missing:
+    if missing := [file for split in parts.values() for file in split if file not in files]:
         raise UserError(f"{path}: {6 - len(missing)} of its 6 files found; missing: {', '.join(missing)}")
     read = _binary if "binary" in path.name else _pickled
     splits = {}

@@ -16,11 +16,11 @@ SYNSET_TAR = re.compile(r"n\d{8}\.tar")
 class Release:
     published: PublishedSet
     second: str  # the split beside train
-    fraction: float | None  # what it gets; None: what the user says
-    pattern: str  # what the name of its folder or archive holds
+    fraction: float | None  # the part of the photographs in that split; None: as the user says
+    pattern: str  # matches the name of its folder or archive
 
 
-# "We used half of the images for training and half for testing" (section 6): which half is not known; here a hash says.
+# "We used half of the images for training and half for testing" (section 6), but not which; here a hash decides.
 RELEASES = (
     Release(FALL_2009, "test", 0.5, r"fall[-_ ]?(20)?09"),
     Release(FALL_2011, "val", None, r"fall[-_ ]?(20)?11"),
@@ -48,7 +48,8 @@ def fall(
         raise UserError(f"{path}: has one class only ({first_few(list(rows))}); a classifier needs two or more")
     check_fraction(fraction)
     halves = {"train": ([], [], []), second: ([], [], [])}  # names, labels, rows
-    for label, named in enumerate(named for _, named in sorted(rows.items())):
+    for label, wnid in enumerate(sorted(rows)):
+        named = rows[wnid]
         chosen = [in_val(name, fraction) for name, _ in named]
         if all(chosen) and fraction < 1:  # a synset of one or two photographs: none would be left to train on
             chosen[0] = False

@@ -18,45 +18,35 @@ from alexnet_zoo.errors import UserError
 
 @dataclass(frozen=True)
 class Year:
-    """What one year's distribution consists of."""
+    """Says what one year's distribution consists of."""
 
     published: PublishedSet
-    stem: str  # with which all its names begin
+    needed: tuple[str, ...]  # splits that the paper's tables are measured on
+    devkit: str
     train: str
     val: str
     test: str  # a pattern: the test archive of 2012 was published twice
-    devkit: str
-    needed: tuple[str, ...]  # splits that the paper's tables are measured on
 
     @property
     def name(self) -> str:
         return self.published.name
 
+    @property
+    def stem(self) -> str:
+        """Return how all its names begin: ILSVRC2012."""
+        return self.name.replace("-", "")
 
-ILSVRC2010 = Year(
-    published=ILSVRC_2010,
-    stem="ILSVRC2010",
-    train="ILSVRC2010_images_train.tar",
-    val="ILSVRC2010_images_val.tar",
-    test="ILSVRC2010_images_test.tar",
-    devkit="ILSVRC2010_devkit-1.0.tar.gz",
-    needed=("train", "val", "test"),
-)
-ILSVRC2012 = Year(
-    published=ILSVRC_2012,
-    stem="ILSVRC2012",
-    train="ILSVRC2012_img_train.tar",
-    val="ILSVRC2012_img_val.tar",
-    test="ILSVRC2012_img_test*.tar",
-    devkit="ILSVRC2012_devkit_t12.tar.gz",
-    needed=("train", "val"),
-)
+
+NAMES_2010 = [f"ILSVRC2010_images_{split}.tar" for split in ("train", "val", "test")]
+NAMES_2012 = ["ILSVRC2012_img_train.tar", "ILSVRC2012_img_val.tar", "ILSVRC2012_img_test*.tar"]
+ILSVRC2010 = Year(ILSVRC_2010, ("train", "val", "test"), "ILSVRC2010_devkit-1.0.tar.gz", *NAMES_2010)
+ILSVRC2012 = Year(ILSVRC_2012, ("train", "val"), "ILSVRC2012_devkit_t12.tar.gz", *NAMES_2012)
 YEARS = (ILSVRC2010, ILSVRC2012)
 
 
 @dataclass
 class Devkit:
-    """A year's classes: wnids[i] has the id i + 1 of ground truths and of the test server."""
+    """Holds a year's classes: ground truths and the test server give wnids[i] the id i + 1."""
 
     wnids: list[str]
     train_images: dict[str, int]  # of each wnid, as the kit counts them
@@ -67,8 +57,7 @@ class Devkit:
 
     def labels(self, ids: list[int], what: str) -> list[int]:
         """Turn ids, 1.., into labels; raise UserError for one outside the classes."""
-        outside = [i for i in ids if not 1 <= i <= len(self.wnids)]
-        if outside:
+        if outside := [i for i in ids if not 1 <= i <= len(self.wnids)]:
             raise UserError(f"{what}: the id {outside[0]} is not a class's, 1 to {len(self.wnids)}")
         index = {wnid: label for label, wnid in enumerate(self.classes)}
         return [index[self.wnids[i - 1]] for i in ids]
@@ -98,11 +87,11 @@ def ilsvrc(folder: Path, year: Year, splits: tuple[str, ...] | None = None, cach
     listings = {}
     for split, archive in archives.items():
         members = members_of([archive], cache)
-        listings[split] = (
-            _train(members, archive, year, devkit)
-            if split == "train"
-            else _numbered(members, archive, year, split, devkit, _truth(folder, year, split, devkit))
-        )
+        if split == "train":
+            listings[split] = _train(members, archive, year, devkit)
+        else:
+            labels = _truth(folder, year, split, devkit)
+            listings[split] = _numbered(members, archive, year, split, devkit.classes, labels)
     return Source(year.name, devkit.classes, listings, [devkit.wnids.index(wnid) + 1 for wnid in devkit.classes])
 
 
@@ -121,9 +110,8 @@ def read_devkit(folder: Path, year: Year) -> Devkit:
     except Exception as error:  # scipy raises nearly every type there is for a file that is not as it should be
         raise UserError(f"{path}: its meta.mat cannot be read ({type(error).__name__}: {error})") from None
     if id_name != f"{year.stem}_ID":
-        raise UserError(
-            f"{path}: is the kit of another year (its ids are {id_name}), the photographs are {year.name}'s"
-        )
+        wrong = f"is the kit of another year (its ids are {id_name})"
+        raise UserError(f"{path}: {wrong}, the photographs are {year.name}'s")
     leaves = sorted(row for row in rows if 1 <= row[0] <= year.published.classes)
     if [leaf for leaf, _, _ in leaves] != list(range(1, year.published.classes + 1)):
         raise UserError(f"{path}: {len(leaves):,} classes found, {year.published.classes:,} expected")
@@ -147,20 +135,15 @@ def _train(members: Members, archive: Path, year: Year, devkit: Devkit) -> Listi
     """List a tar of one tar for each synset: n01440764.tar/n01440764_10026.JPEG."""
     wnids = [name.partition(".tar/")[0] for name in members.names]
     counts, expected = Counter(wnids), year.published.images["train"]
-    absent = [wnid for wnid in devkit.classes if wnid not in counts]
-    if absent:
-        total = len(devkit.classes)
+    total = len(devkit.classes)
+    if absent := [wnid for wnid in devkit.classes if wnid not in counts]:
         missing = f"{total - len(absent):,} synsets found, {total:,} expected; missing: {first_few(absent)}"
         raise UserError(f"{archive}: {missing}")
-    unknown = sorted(set(counts) - set(devkit.classes))
-    if unknown:
+    if unknown := sorted(set(counts) - set(devkit.classes)):
         raise UserError(f"{archive}: {len(unknown)} synsets that {year.name}'s kit does not know: {first_few(unknown)}")
     if len(members) != expected:
-        differing = [
-            f"{wnid}.tar has {counts[wnid]:,} of {images:,}"
-            for wnid, images in sorted(devkit.train_images.items())
-            if counts[wnid] != images
-        ]
+        said = sorted((wnid, counts[wnid], images) for wnid, images in devkit.train_images.items())
+        differing = [f"{wnid}.tar has {found:,} of {images:,}" for wnid, found, images in said if found != images]
         raise UserError(f"{archive}: {len(members):,} images found, {expected:,} expected; {first_few(differing)}")
     names = [name.replace(".tar/", "/", 1) for name in members.names]
     order = sorted(range(len(names)), key=names.__getitem__)
@@ -169,7 +152,7 @@ def _train(members: Members, archive: Path, year: Year, devkit: Devkit) -> Listi
 
 
 def _numbered(
-    members: Members, archive: Path, year: Year, split: str, devkit: Devkit, labels: list[int] | None
+    members: Members, archive: Path, year: Year, split: str, classes: list[str], labels: list[int] | None
 ) -> Listing:
     """List ILSVRC2012_val_00000001.JPEG ... by their numbers, as the ground truth is ordered."""
     pattern = re.compile(rf"(?:.*/)?({year.stem}_{split}_(\d{{8}})\.JPEG)")
@@ -185,7 +168,6 @@ def _numbered(
     rows, files = zip(*(found[number] for number in range(1, expected + 1)), strict=True)
     if labels is None:
         return Listing(list(files), [NO_LABEL] * expected, members.take(rows))
-    classes = devkit.classes
     names = [f"{classes[label]}/{file}" for label, file in zip(labels, files, strict=True)]
     return Listing(names, labels, members.take(rows))
 

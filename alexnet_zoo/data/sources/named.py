@@ -33,7 +33,7 @@ def named(name: str, splits: tuple[str, ...] | None = None, cache: Path | None =
 
 
 class Items(Sequence):
-    """Encoded images, each read when it is asked for; slices are Items too."""
+    """Reads each encoded image when it is asked for; slices are Items too."""
 
     def __init__(self, read: Callable[[int], bytes], rows: range):
         self.read, self.rows = read, rows
@@ -144,9 +144,8 @@ def _pairs(members: Members, folder: Path) -> tuple[list[str], list[int], Member
                 classes[members.archive[row], key] = file.read(size)
     both = [key for key in photographs if key in classes]
     if not both or len(both) < len(photographs):
-        raise UserError(
-            f"wds/{folder}: {len(photographs):,} photographs, {len(both):,} of them with a .cls beside them"
-        )
+        found = f"{len(photographs):,} photographs, {len(both):,} of them with a .cls beside them"
+        raise UserError(f"wds/{folder}: {found}")
     numbers = [classes[key].strip() for key in both]
     if odd := [number for number in numbers if not number.isdigit()]:
         raise UserError(f"wds/{folder}: {odd[0]!r} in a .cls is not the number of a class")

@@ -13,7 +13,7 @@ from alexnet_zoo.errors import UserError
 
 EXTENSIONS = {".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp", ".gif"}
 SPLITS = ("train", "val", "test")
-NO_LABEL = -1  # of a photograph whose class is kept back: ILSVRC-2012's test set
+NO_LABEL = -1  # stands for a class that is kept back, as in ILSVRC-2012's test set
 
 Tree = dict[str, list[str]]  # {class: [CLASS/FILE, ...]}
 
@@ -45,8 +45,7 @@ class Source:
 
     def only(self, splits: Sequence[str]) -> "Source":
         """Return the source with some of its splits; raise UserError for one that it lacks."""
-        lacking = [split for split in splits if split not in self.splits]
-        if lacking:
+        if lacking := [split for split in splits if split not in self.splits]:
             raise UserError(f"{self.name}: has no split {lacking[0]!r}; it has {', '.join(self.splits)}", exit_code=2)
         return replace(self, splits={split: self.splits[split] for split in self.splits if split in splits})
 
@@ -78,8 +77,7 @@ def source_of_trees(
         trees = _split(root, trees[""], val_fraction)
     splits = {}
     for split, tree in sorted(trees.items(), key=lambda item: SPLITS.index(item[0])):
-        unknown = sorted(set(tree) - set(classes))
-        if unknown:
+        if unknown := sorted(set(tree) - set(classes)):
             raise UserError(f"{root}: {len(unknown)} classes in {split} are unknown to train: {first_few(unknown)}")
         splits[split] = _listing(tree, classes, lambda name, folder="" if whole else split: place(folder, name))
     return Source(archive_stem(root.resolve().name), classes, splits)
@@ -103,8 +101,7 @@ def is_photograph(name: str) -> bool:
 
 def check_names(root: Path, names: list[str]) -> None:
     """Raise UserError for a name with a line break: names are kept one a line."""
-    odd = [name for name in names if len(name.splitlines()) != 1]
-    if odd:
+    if odd := [name for name in names if len(name.splitlines()) != 1]:
         raise UserError(f"{root}: a line break in the name {odd[0]!r}; rename it")
 
 
@@ -124,12 +121,11 @@ def _folders(root: Path) -> list[str]:
 
 
 def _tree(root: Path) -> Tree:
-    """Every list sorted; folders inside a class folder belong to that class."""
+    """Find each class folder's photographs, sorted; those in folders inside it are of that class."""
     tree = {name: _photographs(root, name) for name in _folders(root)}
     if not any(tree.values()):
         raise UserError(f"{root}: no photographs in class folders; they lie as CLASS/FILE.jpg (or .png, .webp ...)")
-    empty = [name for name, files in tree.items() if not files]
-    if empty:
+    if empty := [name for name, files in tree.items() if not files]:
         raise UserError(f"{root}: {len(empty)} class folders hold no photographs: {first_few(empty)}")
     return tree
 
@@ -147,8 +143,7 @@ def _split(root: Path, tree: Tree, fraction: float) -> dict[str, Tree]:
     check_fraction(fraction)
     train = {label: [name for name in names if not in_val(name, fraction)] for label, names in tree.items()}
     val = {label: [name for name in names if in_val(name, fraction)] for label, names in tree.items()}
-    bare = [label for label, names in train.items() if not names]
-    if bare and fraction < 1:
+    if fraction < 1 and (bare := [label for label, names in train.items() if not names]):
         left = f"leaves {len(bare)} classes none to train on: {first_few(bare)}"
         raise UserError(f"{root}: val_fraction {fraction} {left}; with 1, all are to be tested on")
     if fraction and not any(val.values()):
