@@ -21,6 +21,7 @@ from alexnet_zoo.onnx.predictions import check_can_submit, write_submission
 from alexnet_zoo.onnx.quantize import cost_of
 from alexnet_zoo.onnx.session import OnnxClassifier, check_device
 from alexnet_zoo.onnx.target import Target
+from alexnet_zoo.pedigree import pedigree_of, to_text
 from alexnet_zoo.plan import Plan, with_starts
 from alexnet_zoo.progress import say
 from alexnet_zoo.report import write_report
@@ -105,6 +106,8 @@ def export(network: Network, target: Target = onnx_export.FAST, out: Path | None
     path = out or network.folder / f"{network.stem}{'' if target == onnx_export.FAST else '-' + target.name}.onnx"
     checksum = sha256_of(network.weights) if network.weights else ""
     metadata = onnx_export.describe(model, network.name, network.recipe, inputs, checksum)
+    if network.weights and (pedigree := pedigree_of(network.weights)):
+        metadata["pedigree"] = to_text([pedigree])
     size = (3, inputs.crop_size, inputs.crop_size)
     if target.precision == "float32":
         onnx_export.export(model, path, metadata, size, target)

@@ -58,6 +58,8 @@ def make_plan(
         own = folder / f"member-{number}"
         begun = (own / "recipe.toml").exists()
         changes = [] if begun else [*overrides, f"seed={member.seed}"]
+        if not begun and member.start_seed is not None:
+            changes.append(f"start_seed={member.start_seed}")
         members.append(make_plan(member.recipe, None, gpus, own, begun, changes, columns))
     finished = (folder / "results.csv").exists()
     return Plan(recipe, folder, data, gpus, columns, resume, members=tuple(members), finished=finished)
@@ -98,7 +100,8 @@ def start_of(recipe: Recipe) -> Path | None:
     if Path(named).is_dir():
         return Path(named) / "model.safetensors"
     try:
-        return newest_run_folder(RUNS, named) / "model.safetensors"
+        return newest_run_folder(RUNS, named, recipe.start_seed) / "model.safetensors"
     except UserError as error:
-        first = f"run first: alexzoo reproduce {named}, or --set start_from=RUN"
+        seed = "" if recipe.start_seed is None else f" --set seed={recipe.start_seed}"
+        first = f"run first: alexzoo reproduce {named}{seed}, or --set start_from=RUN"
         raise UserError(f"recipe {recipe.name} starts from {named}, of which there is no run; {first}") from error

@@ -1,4 +1,4 @@
-"""results.csv: its columns, and appending to it. Evaluation writes it, the report reads it (report/results.py)."""
+"""results.csv: its columns, and appending to it. Evaluation writes it, the report reads it (report/measured.py)."""
 
 import csv
 import io
@@ -38,6 +38,7 @@ class Row:
     identity: str = ""
     top5_test_err: float | None = None  # what the challenge's test server gave this network's predictions
     top5_test_source: str = ""  # who says so: the server's page and a date
+    pedigree: str = ""  # of each network, in JSON (pedigree.py)
 
 
 COLUMNS = [column.name for column in fields(Row)]

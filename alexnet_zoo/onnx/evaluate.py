@@ -12,6 +12,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.predictions import write_predictions
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
+from alexnet_zoo.pedigree import from_text, to_text
 from alexnet_zoo.progress import Progress
 
 CROPS_AT_A_TIME = 64  # about 40 MB of input; larger batches are no faster on a CPU
@@ -170,6 +171,7 @@ def _row(
         "onnx_sha256": "+".join(c.sha256 for c in classifiers),
         "data_sha256": dataset.data_sha256,
         "identity": dataset.identity,
+        "pedigree": to_text([one for m in metadata for one in from_text(m.get("pedigree", "")) or [None]]),
     }
 
 

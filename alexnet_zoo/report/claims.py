@@ -11,7 +11,7 @@ from alexnet_zoo.report.diagram import network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.measured import Result, Results, RunRecord, last_known, mean_known
-from alexnet_zoo.report.paper import Claim, MeasuredBy, Metric, Paper
+from alexnet_zoo.report.paper import Claim, Metric, Paper
 from alexnet_zoo.report.recipes import changed
 from alexnet_zoo.report.tables import measurements
 
@@ -62,11 +62,12 @@ def elsewhere_table(paper: Paper, results: Results) -> Table:
         Column("measured", "Measured", numeric=True),
         Column("measured_on", "Measured on", width=0.2),
     ]
+    unchanged = [run for run in results.runs if not changed(run.recipe)]
     rows: list[list[Cell]] = [
         [claim.claim, MEASURES[claim.kind][0], _published(paper, claim, None), found.figure, found.how]
         for claim in paper.claim
         if claim.kind in MEASURES
-        for found in _of_runs(claim, [run for run in results.runs if claim.identity not in run.verified])
+        for found in _of_runs(claim, [run for run in unchanged if claim.identity not in run.verified])
     ]
     return Table("elsewhere", "Claims on other data than the paper's", columns, rows)
 
@@ -119,15 +120,15 @@ def _measure(claim: Claim, metric: Metric | None, results: Results) -> list[Meas
         return [found for (recipe,) in claim.pairs for found in _test_gaps(claim, recipe, results.results)]
     if claim.kind not in MEASURES:
         return []
-    return _of_runs(claim, [run for run in results.runs if claim.identity in run.verified])
+    admitted = [run for run in results.runs if measurements(run.results, claim.arm(run.recipe_name))]
+    return _of_runs(claim, admitted)
 
 
 def _of_runs(claim: Claim, runs: list[RunRecord]) -> list[Measured]:
-    """The claim's measure of each of its pairs of recipes, among these runs that are exactly by their recipe."""
+    """The claim's measure of each of its pairs of recipes, among these runs."""
     found = []
-    by_recipe = [run for run in runs if not changed(run.recipe)]
     for data, pair in itertools.product(dict.fromkeys(run.data_name for run in runs), claim.pairs):
-        sides = [[run for run in by_recipe if (run.recipe_name, run.data_name) == (name, data)] for name in pair]
+        sides = [[run for run in runs if (run.recipe_name, run.data_name) == (name, data)] for name in pair]
         for couple in zip(*sides, strict=False):
             measured = MEASURES[claim.kind][1](*couple)
             if measured:
@@ -136,13 +137,8 @@ def _of_runs(claim: Claim, runs: list[RunRecord]) -> list[Measured]:
     return found
 
 
-def _may_stand(claim: Claim, results: list[Result], recipe: str, views: int) -> list[Result]:
-    split = claim.identity.split()[-1]
-    return measurements(results, MeasuredBy(identity=claim.identity, split=split, views=views, recipes=[recipe]))
-
-
 def _of_errors(claim: Claim, metric: Metric, pair: list[str], results: list[Result]) -> list[Measured]:
-    first, second = (_may_stand(claim, results, *side) for side in zip(pair, claim.views, strict=True))
+    first, second = (measurements(results, claim.arm(*side)) for side in zip(pair, claim.views, strict=True))
     if pair[0] == pair[1]:  # the same network, with other views
         by_network = {result.onnx_sha256: result for result in second}
         couples = [(result, by_network[result.onnx_sha256]) for result in first if result.onnx_sha256 in by_network]
@@ -161,7 +157,7 @@ def _test_gaps(claim: Claim, recipe: str, results: list[Result]) -> list[Measure
     """How far a network's validation error is from the one that the test server gave, in points, without its sign."""
     return [
         Measured(Figure(gap, 2), "reproduced" if gap <= claim.published.below else "contradicted", result.how)
-        for result in _may_stand(claim, results, recipe, claim.views[0])
+        for result in measurements(results, claim.arm(recipe, claim.views[0]))
         if result.top5_test_err is not None
         for gap in [round(abs(result.top5_err - result.top5_test_err), 3)]
     ]

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from alexnet_zoo.intervals import wilson
 from alexnet_zoo.report.measured import Result, RunRecord
 from alexnet_zoo.report.paper import Paper
+from alexnet_zoo.report.tables import measurements
 
 COLUMN_WIDTH = 3.3  # inches
 STYLE = {
@@ -97,7 +98,8 @@ def challenge_chart(paper: Paper, measured: Sequence[Result] = ()) -> Figure:
         over = human if human - 2 < error < human else error  # not on the dotted line
         axes.text(year, over + 0.5, f"{error:g}", ha="center", fontsize=7)
     axes.axhline(human, color=BLACK, lw=0.8, ls=":", zorder=0, label=f"{paper.human.what}: {human:g}")
-    ours = [result for result in measured if result.verified == "ILSVRC-2012 val"]
+    rows = [row.measured_by for row in paper.rows("Table 2") if row.measured_by]
+    ours = [result for row in rows for result in measurements(list(measured), row)]
     if ours:
         best = min(ours, key=lambda result: result.top5_err)
         low, high = wilson(best.top5_err, best.images)

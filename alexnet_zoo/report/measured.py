@@ -17,11 +17,18 @@ from typing import get_args
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import wilson
-from alexnet_zoo.report.recipes import changed
+from alexnet_zoo.pedigree import Pedigree, from_text
+from alexnet_zoo.report.recipes import changed as recipe_changes
 from alexnet_zoo.results import DEFAULTS, Row, missing_columns
 
 # "ILSVRC-2012 val, 50,000 images, complete": what `alexzoo prepare` writes once it has verified a split.
-IDENTITY = re.compile(r"(?P<what>.+?), (?P<images>[\d,]+) images, complete")
+IDENTITY = re.compile(r"(?P<what>.+?), (?P<images>[\d,]+) images, complete(?P<lacking> but for [\d,]+ unreadable)?")
+
+
+def identified(identity: str, images: int) -> str:
+    """The split of a published set that so many images are, all of it, e.g. "ILSVRC-2012 val"; "" for anything else."""
+    match = IDENTITY.fullmatch(identity)
+    return match["what"] if match and int(match["images"].replace(",", "")) == images else ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +37,7 @@ class Result(Row):
 
     source: Path = field(default=Path(), compare=False)
     changed: str = ""  # what the run overrode in the recipe of that name, as far as a recipe.toml lies beside the file
+    pedigrees: list[Pedigree | None] = field(default_factory=list, compare=False)  # of its networks
 
     @property
     def key(self) -> tuple:
@@ -40,9 +48,7 @@ class Result(Row):
     @property
     def verified(self) -> str:
         """The split of the paper's data that this is, all of it, e.g. "ILSVRC-2012 val"; "" for anything else."""
-        match = IDENTITY.fullmatch(self.identity)
-        complete = match and int(match["images"].replace(",", "")) == self.images
-        return match["what"] if complete else ""
+        return identified(self.identity, self.images)
 
     @property
     def how(self) -> str:
@@ -51,8 +57,12 @@ class Result(Row):
         data = self.verified or f"{self.dataset} {self.split}"
         device = f"{self.provider}, {self.precision}"
         changed = f" with {self.changed}" if self.changed else ""
+        lacking = (IDENTITY.fullmatch(self.identity) or {"lacking": ""})["lacking"] or ""
         test = f"; test error from {self.top5_test_source}" if self.top5_test_source else ""
-        return f"{data}, {self.images:,} images, {views}, {device}, recipe {self.recipe or '-'}{changed}{test}"
+        sets = [images.identity for one in self.pedigrees if one for images in one.all_trained_on]
+        trained = "".join(f"; trained on {identity}" for identity in dict.fromkeys(sets) if " but for " in identity)
+        by = f"recipe {self.recipe or '-'}{changed}"
+        return f"{data}, {self.images:,} images{lacking}, {views}, {device}, {by}{trained}{test}"
 
 
 @dataclass(frozen=True)
@@ -205,7 +215,7 @@ def read_results(path: Path, problems: list[str]) -> list[Result]:
         problems.append(f"{path}: left out, not readable as CSV ({error})")
         return []
     recipe = _read(path.with_name("recipe.toml"), tomllib.loads, problems)
-    overridden = changed(recipe) if recipe else ""
+    overridden = recipe_changes(recipe) if recipe else ""
     results = []
     for number, line in lines:
         try:
@@ -230,7 +240,10 @@ def _result(line: dict, path: Path, changed: str) -> Result:
         except ValueError:
             kind = "whole number" if kind is int else "number"
             raise ValueError(f"{column.name} is {text!r}, not a {kind}") from None
-    result = Result(**values)
+    pedigrees = from_text(values.get("pedigree", ""))
+    if len(pedigrees) == 1 and pedigrees[0]:
+        values["changed"] = recipe_changes(pedigrees[0].recipe)
+    result = Result(**values, pedigrees=pedigrees)
     _check(result)
     return result
 

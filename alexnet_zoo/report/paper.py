@@ -26,7 +26,7 @@ class MeasuredBy(Strict):
 
     identity: str  # what the data was verified to be, e.g. "ILSVRC-2012 val"
     split: str
-    views: int
+    views: int | None  # None: any
     recipes: list[str]
 
 
@@ -81,6 +81,16 @@ class Claim(Strict):
     identity: str
     views: list[int] = [10, 10]
     command: str
+
+    def arm(self, recipe: str, views: int | None = None) -> MeasuredBy:
+        """What measures one side of the claim; its curves are of a network measured with any views."""
+        return MeasuredBy(identity=self.identity, split=self.identity.split()[-1], views=views, recipes=[recipe])
+
+    def arms(self) -> list[MeasuredBy]:
+        """Every side of every pair, once."""
+        of_errors = self.kind in ("error", "test_gap")
+        sides = [side for pair in self.pairs for side in zip(pair, self.views, strict=False)]
+        return [self.arm(*side) for side in dict.fromkeys(side if of_errors else (side[0], None) for side in sides)]
 
 
 class Count(Strict):

@@ -11,7 +11,7 @@ from alexnet_zoo.train.recipe import Recipe, load_recipe, without_retired
 PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
 # These change neither what is trained nor how; a seed is what runs of one recipe are expected to differ in.
 IMMATERIAL = {
-    "name", "reproduces", "seed", "checkpoint_minutes", "keep_checkpoints", "watch_every", "views", "channels_last",
+    "name", "reproduces", "seed", "start_seed", "checkpoint_minutes", "keep_checkpoints", "watch_every", "views", "channels_last",
 }  # fmt: skip
 
 
@@ -25,9 +25,13 @@ def differences(recipe: dict, other: str) -> dict[str, tuple]:
     A field inside a table is named as --set names it: "model_args.pool_size". None stands for one that is not there.
     Fields younger than the run, which its recipe.toml lacks, count as equal. Empty where no recipe has that name.
     """
-    shipped, own = _shipped(other), _flat(without_retired(recipe))
-    if not shipped:
-        return {}
+    shipped = shipped_recipe(other)
+    return compared(recipe, shipped) if shipped else {}
+
+
+def compared(recipe: dict, shipped: Recipe) -> dict[str, tuple]:
+    """The `differences` from a recipe that is given itself."""
+    shipped, own = _flat(shipped.model_dump()), _flat(without_retired(recipe))
     known = {**own, **{field: None for field in shipped if field.partition(".")[0] in recipe}}
     return {
         field: (shipped.get(field), own.get(field))
@@ -37,16 +41,17 @@ def differences(recipe: dict, other: str) -> dict[str, tuple]:
 
 
 @cache
-def _shipped(name: str) -> dict:
-    """A shipped recipe; {} where there is none of that name."""
+def shipped_recipe(name: str) -> Recipe | None:
+    """A shipped recipe; None where there is none of that name."""
     if name not in {path.stem for path in list_declared("reproduce")}:
-        return {}
-    return _flat(load_recipe(folder_of("reproduce") / f"{name}.toml").model_dump())
+        return None
+    return load_recipe(folder_of("reproduce") / f"{name}.toml")
 
 
 def _flat(recipe: dict) -> dict:
+    """Tables by "table.key"; what is None is left out, also within lists, as it is where a recipe is written."""
     flat = {}
-    for field, value in recipe.items():
+    for field, value in _without_none(recipe).items():
         if isinstance(value, dict):
             flat |= {f"{field}.{key}": inner for key, inner in value.items()}
         else:
@@ -54,10 +59,16 @@ def _flat(recipe: dict) -> dict:
     return flat
 
 
+def _without_none(value):
+    if isinstance(value, dict):
+        return {key: _without_none(inner) for key, inner in value.items() if inner is not None}
+    return [_without_none(inner) for inner in value] if isinstance(value, list) else value
+
+
 def changed(recipe: dict) -> str:
     """What was overridden in a run of a shipped recipe, e.g. "epochs=5"; "" for a run exactly by the recipe."""
     found = differences(recipe, recipe.get("name", ""))
-    return ", ".join(f"{field}={_toml(value)}" for field, (_, value) in found.items())
+    return ", ".join(f"{field}={toml_value(value)}" for field, (_, value) in found.items())
 
 
 def command(recipe: dict, environment: dict, dataset: str) -> str:
@@ -76,11 +87,11 @@ def command(recipe: dict, environment: dict, dataset: str) -> str:
     if recipe.get("seed"):
         words += ["--set", f"seed={recipe['seed']}"]
     for field, (_, value) in differences(recipe, recipe.get("name", "")).items():
-        words += ["--set", f"{field}={_toml(value)}"]
+        words += ["--set", f"{field}={toml_value(value)}"]
     return shlex.join(words)
 
 
-def _toml(value) -> str:
+def toml_value(value) -> str:
     """A value as one writes it behind --set; a string without its quotes, as there."""
     if value is None or isinstance(value, str):
         return value or ""

@@ -12,15 +12,16 @@ from alexnet_zoo.report.measured import Results, read_sources
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture, draw
-from alexnet_zoo.report.tables import runs_table, table1, table2, text_table
+from alexnet_zoo.report.tables import refused_table, runs_table, table1, table2, text_table
 
 
 def make_tables(results: Results) -> list[Table]:
-    """Table 1, Table 2, the error rates in the text, the claims, what can be counted, and everything measured."""
+    """Table 1, Table 2, the error rates in the text, the claims, what can be counted, everything measured; what was refused."""
     paper = load_paper()
     tables = [make(paper, results.results) for make in (table1, table2, text_table)]
     claims = [claims_table(paper, results), elsewhere_table(paper, results)]
-    return [*tables, *claims, counts_table(paper), runs_table(results)]
+    refused = refused_table(paper, results.results)
+    return [*tables, *claims, counts_table(paper), runs_table(results), *([refused] if refused.rows else [])]
 
 
 def write_report(sources: Sequence[Path], out: Path, predictions: bool = False) -> list[Path]:

@@ -1,17 +1,12 @@
-"""The paper's tables, with the measured figure beside the published one.
-
-A row of an ImageNet table fills only from a measurement whose data was verified to be that split, complete; the
-demonstration's errors stay in the table of runs.
-"""
+"""The paper's tables, with the measured figure beside the published one; admission.py says which may stand there."""
 
 from collections.abc import Sequence
 
 from alexnet_zoo.intervals import wilson
+from alexnet_zoo.report.admission import is_candidate, refusal
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.measured import Result, Results
 from alexnet_zoo.report.paper import MeasuredBy, Paper, PublishedRow
-
-FULL_PRECISION = ("fp32", "float32")  # quantised networks are in the table of runs
 
 AS_RUN = (
     "The authors' own runs differ from the paper's text (LRN scale, order of layers 1 and 2, initialisation, colour "
@@ -36,15 +31,8 @@ def measurements(results: list[Result], measured_by: MeasuredBy) -> list[Result]
     """The measurements that may stand in a row of the paper, one for each network (on the first provider given)."""
     networks: dict = {}
     for result in results:
-        if (
-            result.verified == measured_by.identity
-            and not result.changed
-            and result.split == measured_by.split
-            and result.views == measured_by.views
-            and result.recipe in measured_by.recipes
-            and result.precision in FULL_PRECISION
-        ):
-            networks.setdefault(result.onnx_sha256 or result, result)
+        if refusal(measured_by, result) is None:
+            networks.setdefault(result.onnx_sha256, result)
     return list(networks.values())
 
 
@@ -135,5 +123,28 @@ def runs_table(results: Results) -> Table:
         ]
         for r in results.results
     ]  # fmt: skip
-    note = "A run fills a row of the paper's tables only if its data is verified as that split, its recipe unchanged."
-    return Table("runs", "Runs: everything measured, error rates in percent", columns, rows, [INTERVALS, note])
+    return Table("runs", "Runs: everything measured, error rates in percent", columns, rows, [INTERVALS])
+
+
+def refused_table(paper: Paper, results: list[Result]) -> Table:
+    """The figures by a row's or a claim's own recipe that may not stand there, and why."""
+    places = [(row.row, row.measured_by) for row in paper.row if row.measured_by]
+    places += [(f"claim {claim.id}", arm) for claim in paper.claim for arm in claim.arms()]
+    refused: dict[tuple[str, str], tuple[list, list]] = {}
+    for place, row in places:
+        for result in results:
+            if is_candidate(row, result) and (why := refusal(row, result)):
+                where, networks = refused.setdefault((result.recipe, why), ([], []))
+                where.append(place)
+                networks.append(result.onnx_sha256)
+    columns = [
+        Column("recipe", "Recipe"),
+        Column("networks", "Networks", numeric=True),
+        Column("place", "Would stand in"),
+        Column("why", "Why not"),
+    ]
+    lines: list[list[Cell]] = [
+        [recipe, Figure(len({*networks}), 0), "; ".join(dict.fromkeys(where)), why]
+        for (recipe, why), (where, networks) in refused.items()
+    ]
+    return Table("refused", "Not in a row, and why", columns, lines)

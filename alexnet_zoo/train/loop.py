@@ -16,6 +16,7 @@ from torch import Tensor
 from alexnet_zoo.data.batches.loader import Batch, seed_of
 from alexnet_zoo.devices import out_of_memory_told
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.pedigree import record_end
 from alexnet_zoo.progress import Progress
 from alexnet_zoo.train import saving
 from alexnet_zoo.train.columns import hang_seconds
@@ -207,6 +208,7 @@ def train(run: Run, resume: bool = False, profile: bool = False) -> None:
             training.fit()
     records = gather_records(record_of(training.train_step), training.layout)
     if run.layout.first:
+        record_end(run.folder, training.step, training.total_steps, training.done.enough)
         (run.folder / "devices.json").write_text(json.dumps(records, indent=1))
         if profile:
             print(profile_table(records), flush=True)

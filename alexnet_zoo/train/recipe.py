@@ -46,6 +46,7 @@ class Member(BaseModel):
 
     recipe: str
     seed: int = Field(0, ge=0)
+    start_seed: int | None = Field(None, ge=0)  # of the run whose weights it starts from
 
 
 class Recipe(BaseModel):
@@ -66,6 +67,7 @@ class Recipe(BaseModel):
     model: str = "alexnet_krizhevsky"  # timm's name
     model_args: dict[str, Any] = {}  # keyword arguments of the model
     start_from: str = ""  # a run's folder, a .safetensors file or a recipe's name, whose weights to start from
+    start_seed: int | None = Field(None, ge=0)  # of the run of that recipe; none: of the newest, whatever its seed
     start_layers: list[str] = []  # the layers that start from there
     members: list[Member] = []  # an ensemble: nothing is trained but its members, whose softmax outputs are averaged
 

@@ -20,7 +20,8 @@ from alexnet_zoo.cores import cores, cpu_name
 from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.devices import tf32
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.train.checkpoint import load_tensors
+from alexnet_zoo.pedigree import ImageSet, record_start
+from alexnet_zoo.train.checkpoint import list_checkpoints, load_tensors
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
@@ -45,10 +46,12 @@ def new_run_folder(parent: Path, name: str) -> Path:
     return folder
 
 
-def newest_run_folder(parent: Path, name: str) -> Path:
-    """The run of that recipe that was written to last; UserError where there is none."""
+def newest_run_folder(parent: Path, name: str, seed: int | None = None) -> Path:
+    """The run of that recipe (and seed) that was written to last; UserError where there is none."""
     runs = [path.parent for path in parent.glob(f"{name}*/recipe.toml")]
     runs = [run for run in runs if run.name == name or run.name.removeprefix(f"{name}-").isdigit()]
+    if seed is not None:
+        runs = [run for run in runs if load_recipe(run / "recipe.toml").seed == seed]
     if not runs:
         raise UserError(
             f"--resume: no run of {name} in {parent}; name its folder with --out, or start without --resume"
@@ -57,12 +60,16 @@ def newest_run_folder(parent: Path, name: str) -> Path:
 
 
 def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
-    """Writes what is known before the first step: recipe.toml, environment.json, and of the data what export needs.
+    """Writes what is known before the first step: recipe, environment, pedigree, and of the data what export needs.
 
     Args: recipe, as it was declared, with names where `run.recipe` has files; columns, as the command asked for them.
     """
     folder, prepared = run.folder, run.prepared
     folder.mkdir(parents=True, exist_ok=True)
+    if not recipe.members:  # an ensemble's members have a pedigree each
+        start = Path(run.recipe.start_from) if recipe.start_from else None
+        images = [images_of(prepared, split) for split in (recipe.train_split, recipe.eval_split)]
+        record_start(folder, recipe.model_dump(mode="json", exclude_none=True), *images, start, step_of(folder))
     save_recipe(recipe, folder / "recipe.toml")
     now = environment(recipe.seed, prepared.sha256, run.layout, columns)
     stretches = [*environment_of(folder).get("stretches", []), now]
@@ -70,6 +77,18 @@ def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
     data = {"folder": str(prepared.folder.resolve()), "sha256": prepared.sha256, "classes": prepared.classes}
     (folder / "data.json").write_text(json.dumps(data, indent=1))
     np.save(folder / "mean.npy", prepared.mean)
+
+
+def images_of(prepared: Prepared, split: str) -> ImageSet:
+    """What a pedigree says of a split."""
+    dataset = prepared.split(split)
+    return ImageSet(identity=dataset.identity, split=split, images=len(dataset), data_sha256=prepared.sha256)
+
+
+def step_of(folder: Path) -> int:
+    """The step of a run's newest checkpoint; 0 where it has none."""
+    checkpoints = list_checkpoints(folder / "checkpoints")
+    return int(checkpoints[-1].name.removeprefix("step-")) if checkpoints else 0
 
 
 def environment_of(folder: Path) -> dict:

@@ -1,10 +1,14 @@
 import csv
+from functools import cache
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+from alexnet_zoo.data.published import ILSVRC_2012, PUBLISHED_SETS
+from alexnet_zoo.pedigree import ImageSet, Pedigree, pedigree_of, record_end, record_start, to_text
 from alexnet_zoo.results import COLUMNS
+from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 DIGITS = dict(
     model="alexnet_krizhevsky", img_size=112, top1=95.0, top1_err=5.0, top5=99.5, top5_err=0.5, param_count=3.9,
@@ -48,8 +52,46 @@ def write_run(folder: Path, *lines: dict, curve: list[dict] = (), recipe: str = 
     return folder
 
 
+def images_of(recipe: Recipe, split: str) -> ImageSet:
+    """All images of a split of a recipe's data set; of a recipe for any photographs, ILSVRC-2012's."""
+    data = PUBLISHED_SETS.get(recipe.data, ILSVRC_2012)
+    identity = f"{data.name} {split}, {data.images[split]:,} images, complete"
+    return ImageSet(identity=identity, split=split, images=data.images[split], data_sha256=f"of {data.name}")
+
+
+def pretend_run(folder: Path, recipe: Recipe) -> Pedigree:
+    """The pedigree that a run leaves which trains by a recipe to its end; the training itself is left out."""
+    start = None
+    if recipe.start_from:
+        start = folder / "start" / "model.safetensors"
+        pretend_run(start.parent, load_recipe(recipe.start_from, [f"seed={recipe.start_seed or 0}"]))
+    written = recipe.model_dump(mode="json", exclude_none=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    record_start(folder, written, images_of(recipe, recipe.train_split), images_of(recipe, recipe.eval_split), start, 0)
+    (folder / "model.safetensors").write_text(f"weights of {recipe.name}, seed {recipe.seed}, start {start and start.read_text()}")
+    record_end(folder, 900, 900, False)
+    return pedigree_of(folder / "model.safetensors")
+
+
 @pytest.fixture(scope="session")
-def made():
-    """The helpers above; figures made up, in the format of real ones."""
-    lines = dict(DIGITS=DIGITS, VAL2012=VAL2012, TEST2010=TEST2010)
-    return SimpleNamespace(**lines, errors=errors, write_results=write_results, write_run=write_run)
+def made(tmp_path_factory):
+    """The helpers above; figures made up, in the format of real ones.
+
+    pedigrees(NAME, OVERRIDES) are those of a recipe's networks; by(LINE, NAME) is a line of that recipe, with them.
+    """
+
+    @cache
+    def pedigrees(name: str, *overrides: str) -> list[Pedigree]:
+        recipe = load_recipe(name, list(overrides))
+        members = [
+            load_recipe(one.recipe, [f"seed={one.seed}", *([] if one.start_seed is None else [f"start_seed={one.start_seed}"])])
+            for one in recipe.members
+        ]
+        return [pretend_run(tmp_path_factory.mktemp("run"), one) for one in members or [recipe]]
+
+    def by(line: dict, name: str, *overrides: str) -> dict:
+        return line | dict(recipe=name, pedigree=to_text(pedigrees(name, *overrides)))
+
+    lines = dict(DIGITS=DIGITS, VAL2012=by(VAL2012, "table2-one-cnn"), TEST2010=by(TEST2010, "table1-cnn"))
+    helpers = dict(errors=errors, write_results=write_results, write_run=write_run, pedigrees=pedigrees, by=by)
+    return SimpleNamespace(**lines, **helpers, images_of=images_of, pretend_run=pretend_run)

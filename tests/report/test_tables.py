@@ -75,7 +75,7 @@ def test_centre_and_ten_crops_of_table1(tmp_path, made):
 def test_verdicts(tmp_path, made, without, verdict):
     """The paper: LRN lowers the top-1 error by 1.4."""
     with_lrn = made.VAL2012 | made.errors(40.7, 18.2)
-    no_lrn = made.VAL2012 | made.errors(without, 19.4) | dict(recipe="claim-no-lrn", onnx_sha256="b")
+    no_lrn = made.by(made.VAL2012, "claim-no-lrn") | made.errors(without, 19.4) | dict(onnx_sha256="b")
     table = claims_table(load_paper(), read(tmp_path, made, with_lrn, no_lrn))
     assert cells(table, "Local response normalisation", "verdict")[0] == verdict
 
@@ -89,8 +89,8 @@ def curve(correct):
 
 def test_claims_from_curves_need_the_right_data(tmp_path, made):
     cifar = made.DIGITS | dict(dataset="cifar10", images=10_000, identity="CIFAR-10 test, 10,000 images, complete")
-    relu = cifar | dict(recipe="figure1-relu")
-    tanh = cifar | dict(recipe="figure1-tanh", onnx_sha256="b")
+    relu = made.by(cifar, "figure1-relu")
+    tanh = made.by(cifar, "figure1-tanh") | dict(onnx_sha256="b")
     runs = [
         made.write_run(tmp_path / "relu", relu, curve=curve([60, 80, 90])),
         made.write_run(tmp_path / "tanh", tanh, curve=curve([30, 40, 50, 55, 60, 65, 70, 74, 75])),
@@ -117,7 +117,7 @@ def test_on_other_data_a_claim_has_a_table_of_its_own(tmp_path, made):
 
 
 def test_the_test_servers_score_needs_its_source(tmp_path, made):
-    seven = made.VAL2012 | made.errors(36.7, 15.4) | dict(recipe="table2-seven-cnns")
+    seven = made.by(made.VAL2012, "table2-seven-cnns") | made.errors(36.7, 15.4)
     scored = seven | dict(top5_test_err=15.3, top5_test_source="image-net.org, 2026-11-01")
     path = tmp_path / "results.csv"
     with open(path, "w", newline="") as file:
@@ -141,7 +141,7 @@ def test_the_test_servers_score_needs_its_source(tmp_path, made):
 def test_time_compares_two_devices_with_one(tmp_path, made, devices, measured):
     two = made.write_run(tmp_path / "two", made.TEST2010, curve=curve([1, 2]))
     one = made.write_run(
-        tmp_path / "one", made.TEST2010 | dict(recipe="claim-one-gpu", onnx_sha256="b"), curve=curve([1, 2])
+        tmp_path / "one", made.by(made.TEST2010, "claim-one-gpu") | dict(onnx_sha256="b"), curve=curve([1, 2])
     )
     for run, names in ((two, devices), (one, devices[:1])):
         (run / "devices.json").write_text(json.dumps([dict(column=n, device=name) for n, name in enumerate(names)]))
@@ -152,7 +152,7 @@ def test_time_compares_two_devices_with_one(tmp_path, made, devices, measured):
 
 
 def test_overfitting_and_first_loss_from_curves(tmp_path, made):
-    pair = [made.VAL2012, made.VAL2012 | dict(recipe="claim-no-crops", onnx_sha256="b")]
+    pair = [made.VAL2012, made.by(made.VAL2012, "claim-no-crops") | dict(onnx_sha256="b")]
     runs = []
     for line, training in zip(pair, (60, 95), strict=True):
         rows = [row | dict(train_top1=training, eval_top1=55) for row in curve([1, 2])]

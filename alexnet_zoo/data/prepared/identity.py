@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from alexnet_zoo.data.published import CIFAR_10, CIFAR_10_CLASSES, FALL_2009, ILSVRC_2010, ILSVRC_2012
+from alexnet_zoo.data.published import CIFAR_10, CIFAR_10_CLASSES, FALL_2009, FALL_2011, ILSVRC_2010, ILSVRC_2012
 
 # The 1,000 wnids of ILSVRC-2012, sorted, joined by newlines.
 WNIDS_2012 = "385e0240499426c022b773be1ae4da780f057b89c9694c7f47199f62746b6edd"
@@ -17,16 +17,19 @@ WNID = re.compile(r"n\d{8}")
 def identify(split: str, classes: list[str], names: list[str], labels: Iterable[int], unreadable: int) -> str:
     """Return a verified description such as "ILSVRC-2012 val, 50,000 images, complete", or "" for anything else.
 
+    A few unreadable photographs are counted: "4,449,999 images, complete but for 1 unreadable" (PublishedSet.may_lack).
     Args: names, the source name CLASS/FILE of every image; labels, their classes; unreadable, how many were left out.
     """
-    fitting = [check for check in _CHECKS if check[0].fits(split, len(names), len(classes))]
-    if unreadable or not fitting:
+    fitting = [check for check in _CHECKS if check[0].fits(split, len(names) + unreadable, len(classes))]
+    fitting = [check for check in fitting if check[0].may_lack(split, unreadable)]
+    if not fitting:
         return ""
     stems = [name.rsplit("/", 1)[-1].rsplit(".", 1)[0] for name in names]
     labels = [int(label) for label in labels]
+    lacking = f" but for {unreadable:,} unreadable" if unreadable else ""
     for published, suffix, verify in fitting:
         if verify(split, classes, stems, labels):
-            return f"{published.name}{suffix} {split}, {len(names):,} images, complete"
+            return f"{published.name}{suffix} {split}, {len(names):,} images, complete{lacking}"
     return ""
 
 
@@ -49,8 +52,8 @@ def _ilsvrc2010(split: str, classes: list[str], stems: list[str], labels: list[i
     return truth is not None and _equally_many(classes, truth)
 
 
-def _fall2009(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """By names: the paper has no list. Each split is the half that a hash of its names makes (sources/fall.py)."""
+def _fall(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
+    """By names: there is no list. Each split is the part that a hash of its names makes (sources/fall.py)."""
     return all(map(WNID.fullmatch, classes)) and _named_after_class(classes, stems, labels)
 
 
@@ -69,7 +72,8 @@ def _cifar10_as_jpeg(split: str, classes: list[str], stems: list[str], labels: l
 _CHECKS = (
     (ILSVRC_2012, "", _ilsvrc2012),
     (ILSVRC_2010, "", _ilsvrc2010),
-    (FALL_2009, "", _fall2009),
+    (FALL_2009, "", _fall),
+    (FALL_2011, "", _fall),
     (CIFAR_10, "", _cifar10),
     (CIFAR_10, " as JPEG", _cifar10_as_jpeg),
 )
