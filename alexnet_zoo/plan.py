@@ -57,9 +57,7 @@ def make_plan(
     for number, member in enumerate(recipe.members, start=1):
         own = folder / f"member-{number}"
         begun = (own / "recipe.toml").exists()
-        changes = [] if begun else [*overrides, f"seed={member.seed}"]
-        if not begun and member.start_seed is not None:
-            changes.append(f"start_seed={member.start_seed}")
+        changes = [] if begun else [*overrides, *member.overrides]
         members.append(make_plan(member.recipe, None, gpus, own, begun, changes, columns))
     finished = (folder / "results.csv").exists()
     return Plan(recipe, folder, data, gpus, columns, resume, members=tuple(members), finished=finished)

@@ -21,7 +21,8 @@ class PublishedSet:
     @property
     def held_out(self) -> dict[str, float]:
         """Each split's share of all images, but for what is trained on; those that are scored first."""
-        return {split: self.images[split] / sum(self.images.values()) for split in ("test", "val") if split in self.images}
+        total = sum(self.images.values())
+        return {split: self.images[split] / total for split in ("test", "val") if split in self.images}
 
     def may_lack(self, split: str, unreadable: int) -> bool:
         """Say whether a split is still this set without so many photographs that could not be read.

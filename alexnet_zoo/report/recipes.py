@@ -11,7 +11,8 @@ from alexnet_zoo.train.recipe import Recipe, load_recipe, without_retired
 PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
 # These change neither what is trained nor how; a seed is what runs of one recipe are expected to differ in.
 IMMATERIAL = {
-    "name", "reproduces", "seed", "start_seed", "checkpoint_minutes", "keep_checkpoints", "watch_every", "views", "channels_last",
+    "name", "reproduces", "seed", "start_seed", "checkpoint_minutes", "keep_checkpoints", "watch_every", "views",
+    "channels_last",
 }  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from alexnet_zoo.report.tables import refused_table, runs_table, table1, table2,
 
 
 def make_tables(results: Results) -> list[Table]:
-    """Table 1, Table 2, the error rates in the text, the claims, what can be counted, everything measured; what was refused."""
+    """Table 1, Table 2, the error rates in the text, the claims, what can be counted; what was measured, or refused."""
     paper = load_paper()
     tables = [make(paper, results.results) for make in (table1, table2, text_table)]
     claims = [claims_table(paper, results), elsewhere_table(paper, results)]

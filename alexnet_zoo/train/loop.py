@@ -208,7 +208,8 @@ def train(run: Run, resume: bool = False, profile: bool = False) -> None:
             training.fit()
     records = gather_records(record_of(training.train_step), training.layout)
     if run.layout.first:
-        record_end(run.folder, training.step, training.total_steps, training.done.enough)
+        steps = min(training.step, training.total_steps)  # an epoch that was planned in part counts as whole
+        record_end(run.folder, steps, training.total_steps, training.done.enough)
         (run.folder / "devices.json").write_text(json.dumps(records, indent=1))
         if profile:
             print(profile_table(records), flush=True)

@@ -48,6 +48,11 @@ class Member(BaseModel):
     seed: int = Field(0, ge=0)
     start_seed: int | None = Field(None, ge=0)  # of the run whose weights it starts from
 
+    @property
+    def overrides(self) -> list[str]:
+        """What it sets in its recipe, as --set has it."""
+        return [f"seed={self.seed}"] + ([] if self.start_seed is None else [f"start_seed={self.start_seed}"])
+
 
 class Recipe(BaseModel):
     """What one run does. The defaults are the paper's (sections 4 and 5); a recipe states what it changes."""

@@ -68,7 +68,8 @@ def pretend_run(folder: Path, recipe: Recipe) -> Pedigree:
     written = recipe.model_dump(mode="json", exclude_none=True)
     folder.mkdir(parents=True, exist_ok=True)
     record_start(folder, written, images_of(recipe, recipe.train_split), images_of(recipe, recipe.eval_split), start, 0)
-    (folder / "model.safetensors").write_text(f"weights of {recipe.name}, seed {recipe.seed}, start {start and start.read_text()}")
+    text = f"weights of {recipe.name}, seed {recipe.seed}, start {start and start.read_text()}"
+    (folder / "model.safetensors").write_text(text)
     record_end(folder, 900, 900, False)
     return pedigree_of(folder / "model.safetensors")
 
@@ -83,10 +84,7 @@ def made(tmp_path_factory):
     @cache
     def pedigrees(name: str, *overrides: str) -> list[Pedigree]:
         recipe = load_recipe(name, list(overrides))
-        members = [
-            load_recipe(one.recipe, [f"seed={one.seed}", *([] if one.start_seed is None else [f"start_seed={one.start_seed}"])])
-            for one in recipe.members
-        ]
+        members = [load_recipe(one.recipe, one.overrides) for one in recipe.members]
         return [pretend_run(tmp_path_factory.mktemp("run"), one) for one in members or [recipe]]
 
     def by(line: dict, name: str, *overrides: str) -> dict:

@@ -1,10 +1,7 @@
 import shlex
 
-from alexnet_zoo.report.measured import read_sources
-from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.recipes import changed, command, differences
-from alexnet_zoo.report.tables import table2
-from alexnet_zoo.train.recipe import load_recipe, save_recipe
+from alexnet_zoo.train.recipe import load_recipe
 
 OVERRIDES = ["seed=3", "epochs=5", "model_args.pool_size=2", "drop_epochs=[1, 2]", "colour=as_run"]
 
@@ -30,17 +27,6 @@ def test_the_recorded_command_is_the_one_shown():
     resumed = {"command": "alexzoo reproduce --resume --out a", "processes": 2}  # repeats nothing from its start
     again = "alexzoo reproduce init-published --data imagenette --gpus 2 --set seed=1"
     assert command(recipe, resumed, "imagenette") == again
-
-
-def test_an_overridden_recipe_fills_no_row_of_the_paper(tmp_path, made):
-    path = made.write_results(tmp_path / "results.csv", made.VAL2012)
-    save_recipe(load_recipe("table2-one-cnn"), tmp_path / "recipe.toml")
-    assert table2(load_paper(), read_sources([tmp_path]).results).rows[1][2] is not None
-    save_recipe(load_recipe("table2-one-cnn", ["epochs=1"]), tmp_path / "recipe.toml")
-    for source in (tmp_path, path):
-        (result,) = read_sources([source]).results
-        assert result.changed.startswith("epochs=1")
-        assert table2(load_paper(), [result]).rows[1][2] is None
 
 
 def test_a_recipe_of_the_users_own(tmp_path):

@@ -90,6 +90,9 @@ def test_fall_2009_by_its_counts():
     found = identify("test", classes, names, labels, 0)
     assert found == "ImageNet Fall 2009 test, 4,450,000 images, complete"
     assert identify("test", classes, names[:100_000], labels[:100_000], 0) == ""
+    lacking = identify("test", classes, names[2:], labels[2:], 2)
+    assert lacking == "ImageNet Fall 2009 test, 4,449,998 images, complete but for 2 unreadable"
+    assert identify("test", classes, names[301:], labels[301:], 301) == ""
 
 
 def test_cifar_as_jpeg_is_not_cifar():

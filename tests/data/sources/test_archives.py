@@ -15,9 +15,10 @@ from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.data.sources.source import image_folder
 from alexnet_zoo.errors import UserError
 
+IMAGES = ({"train": 50, "val": 10, "test": 60}, {"train": 1, "val": 999})
 SMALL = tuple(
-    replace(release, published=replace(release.published, classes=classes))
-    for release, classes in zip(RELEASES, (3, 4), strict=True)
+    replace(release, published=replace(release.published, classes=classes, images=images))
+    for release, classes, images in zip(RELEASES, (3, 4), IMAGES, strict=True)
 )
 
 
@@ -124,11 +125,12 @@ def test_fall_2009_is_halved(tmp_path, fabricate, whole):
         for name, content in tars.items():
             (path / name).write_bytes(content)
     source = fall(path, releases=SMALL)
-    assert (source.name, list(source.splits)) == ("ImageNet Fall 2009", ["train", "test"])
-    train, test = source.splits["train"], source.splits["test"]
-    assert not set(train.names) & set(test.names) and len(train.names) + len(test.names) == 120
+    assert (source.name, list(source.splits)) == ("ImageNet Fall 2009", ["train", "val", "test"])
+    train, val, test = source.splits.values()
+    assert len({*train.names, *val.names, *test.names}) == len(train.names) + len(val.names) + len(test.names) == 120
+    assert 2 < len(val.names) < 20  # held out of the half that is trained on
     assert 40 < len(test.names) < 80 and fall(path, 0.3, releases=SMALL).sha256() == source.sha256()
-    for listing in (train, test):
+    for listing in (train, val, test):
         assert [source.classes[label] for label in listing.labels] == [name[:9] for name in listing.names]
         numbers = [int(name.split("_")[1].removesuffix(".JPEG")) for name in listing.names]
         contents = [read(file) for file in listing.files]
@@ -138,9 +140,9 @@ def test_fall_2009_is_halved(tmp_path, fabricate, whole):
 def test_fall_2011_gets_a_val_split_and_every_synset_something_to_train_on(tmp_path, fabricate):
     (tmp_path / "all.tar").write_bytes(fabricate.tar(synset_tars(fabricate, 4, images=1)))
     with pytest.raises(UserError, match="leaves no photograph for val"):
-        fall(tmp_path / "all.tar", 0.999, releases=SMALL)
+        fall(tmp_path / "all.tar", releases=SMALL)
     (tmp_path / "all.tar").write_bytes(fabricate.tar(synset_tars(fabricate, 4, images=2)))
-    source = fall(tmp_path / "all.tar", 0.999, releases=SMALL)
+    source = fall(tmp_path / "all.tar", releases=SMALL)
     assert (source.name, list(source.splits)) == ("ImageNet Fall 2011", ["train", "val"])
     assert source.splits["train"].labels == source.splits["val"].labels == [0, 1, 2, 3]
 
