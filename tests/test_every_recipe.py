@@ -23,12 +23,17 @@ from alexnet_zoo.data.sources.ilsvrc import ILSVRC2010, ILSVRC2012, ilsvrc
 from alexnet_zoo.data.sources.source import image_folder
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.plan import make_plan
+from alexnet_zoo.report.admission import is_candidate, refusal
+from alexnet_zoo.report.measured import read_results
+from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.train.recipe import load_recipe
 
+ROWS = [row for row in load_paper().row if row.measured_by]
 NAMES = [path.stem for path in list_declared("reproduce")]
 WNIDS = [f"n{number:08d}" for number in range(10, 14)]
 IDS = {"val": [3, 1, 4, 2, 2, 1], "test": [4, 4, 3, 1, 2, 2]}
 BATCH, STEPS = 4, 2
+FALL = {"ImageNet Fall 2009": {"train": 12, "val": 8, "test": 20}, "ImageNet Fall 2011": {"train": 30, "val": 10}}
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +50,8 @@ def sources(tmp_path_factory, fabricate):
         for wnid in WNIDS:
             photographs = {f"{wnid}_{n}.JPEG": fabricate.photograph(n) for n in range(10)}
             (archives / f"{wnid}.tar").write_bytes(fabricate.tar(photographs))
-        return fall(archives, releases=(replace(release, published=replace(release.published, classes=4)),))
+        small = replace(release.published, classes=4, images=FALL[release.published.name])
+        return fall(archives, releases=(replace(release, published=small),))
 
     def cifar():
         pixels = np.random.default_rng(0).integers(0, 256, (6, BATCH, 3072), dtype=np.uint8)
@@ -79,13 +85,14 @@ def reproduce(tmp_path_factory, sources):
         return prepare_digits(out, image_size) if data == "digits" else prepare(sources(data), out, image_size, 1)
 
     @cache
-    def reproduce(name):
-        recipe = load_recipe(name)
-        for start in {recipe.start_from, *(load_recipe(member.recipe).start_from for member in recipe.members)} - {""}:
-            reproduce(start)
+    def reproduce(name, seed=0):
+        recipe = load_recipe(name, [f"seed={seed}"])
+        for one in [load_recipe(member.recipe, member.overrides) for member in recipe.members] or [recipe]:
+            if one.start_from:
+                reproduce(one.start_from, one.start_seed or 0)
         data = prepared(recipe.data, recipe.image_size)
         steps = len(data.split(recipe.train_split)) // BATCH
-        changes = [f"batch_size={BATCH}", f"epochs={STEPS / steps}"]
+        changes = [f"seed={seed}", f"batch_size={BATCH}", f"epochs={STEPS / steps}"]
         changes += ["model_args.width_mult=0.0625"] * recipe.model.startswith("alexnet_")  # CIFAR-10's are small
         return pipeline.reproduce(make_plan(name, data.folder, overrides=changes)), data
 
@@ -103,6 +110,10 @@ def test_two_steps_and_an_evaluation(name, reproduce):
     assert [row["views"] for row in rows] == recipe.views
     assert {(row["recipe"], row["split"], row["images"]) for row in rows} == {(name, split.name, len(split))}
     assert list(csv.DictReader((run / "results.csv").open()))[0]["recipe"] == name
+    for line in read_results(run / "results.csv", []):
+        refused = [refusal(row.measured_by, line) for row in ROWS if is_candidate(row.measured_by, line)]
+        assert all(f"batch_size={BATCH}" in why and "not all of" in why for why in refused)
+        assert len(line.pedigrees) == max(len(recipe.members), 1) and all(line.pedigrees)
     for trained in [run] if not recipe.members else [run / f"member-{n + 1}" for n in range(len(recipe.members))]:
         steps = [json.loads(line) for line in (trained / "metrics.jsonl").read_text().splitlines()]
         assert [line["step"] for line in steps] == [1, 2] and all(np.isfinite(line["loss"]) for line in steps)
