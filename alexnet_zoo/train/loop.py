@@ -142,7 +142,7 @@ class Training:
             row |= self.validate()
             err = 100 - row["eval_top1"]
             if self.layout.replica == 0 and err < self.schedule.best_err:
-                saving.save_weights(self.run.folder / "best.safetensors", self.train_step)
+                saving.save_weights("best.safetensors", self.run, self.train_step)
             self.schedule.end_epoch(epoch, err)
         if self.layout.first:
             append_summary(self.run.folder, row)
@@ -178,7 +178,7 @@ class Training:
         faulthandler.cancel_dump_traceback_later()
         self.train_step.model.float()
         if self.layout.replica == 0:
-            saving.save_weights(self.run.folder / "model.safetensors", self.train_step)
+            saving.save_weights("model.safetensors", self.run, self.train_step)
         self.layout.wait_for_all()
 
     def save(self) -> None:

@@ -1,5 +1,6 @@
 """What a run saves and resumes from: canonical tensors (columns.py), whatever layout and optimiser wrote them."""
 
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -9,9 +10,10 @@ from torch import Tensor
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
-from alexnet_zoo.train import columns
+from alexnet_zoo.train import columns, for_timm
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_zoo.train.optim import Schedule
+from alexnet_zoo.train.run import Run
 from alexnet_zoo.train.step import TrainStep
 
 
@@ -27,12 +29,15 @@ class Done:
     enough: bool = False  # the training error is as low as the recipe asks for
 
 
-def save_weights(path: Path, train_step: TrainStep) -> None:
-    """Writes the network's weights; the first process writes, all of replica 0 take part."""
+def save_weights(name: str, run: Run, train_step: TrainStep) -> None:
+    """Writes the network's weights, and what they expect; the first process writes, all of replica 0 take part."""
     weights = columns.merge(train_step.model.state_dict(), train_step.layout)
     if weights is not None:
-        with written_whole(path) as partial:
-            save_file(weights, partial, metadata={"format": "pt"})
+        expects, config = for_timm.tensors_of(run.recipe, run.prepared), for_timm.config_of(run.recipe, run.prepared)
+        with written_whole(run.folder / name) as partial:
+            save_file({**weights, **expects}, partial, metadata={"format": "pt", "config": json.dumps(config)})
+        with written_whole(run.folder / "config.json") as partial:
+            partial.write_text(json.dumps(config, indent=1) + "\n")
 
 
 def save(folder: Path, train_step: TrainStep, schedule: Schedule, done: Done) -> None:
