@@ -35,7 +35,7 @@ def pictures(digits, tmp_path_factory) -> Path:
 
 
 def logits_with_channel_mean(run: Run) -> np.ndarray:
-    """Of the centre crops of the test images, less one mean for each channel; in the order of the files of `pictures`."""
+    """Of the test images' centre crops, less one mean for each channel; in the order of the files of `pictures`."""
     recipe, prepared, split = run.recipe, run.prepared, run.prepared.split("test")
     mean = np.broadcast_to(prepared.mean.mean(axis=(0, 1)), prepared.mean.shape)
     inputs = Preprocessing(prepared.classes, recipe.image_size, recipe.crop_size, mean, recipe.input_scale)
