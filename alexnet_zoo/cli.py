@@ -10,6 +10,7 @@ from typing import Annotated, Optional
 import typer
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import check_writable
 
 app = typer.Typer(
     name="alexzoo",
@@ -21,7 +22,7 @@ app = typer.Typer(
 )
 
 Data = Annotated[
-    Optional[Path], typer.Option("--data", help="Photographs (train/ and val/ of class folders), or a prepared folder.")
+    Optional[Path], typer.Option("--data", help="Photographs (train/CLASS, val/CLASS), a prepared folder, or digits.")
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.")]
 Sets = Annotated[
@@ -94,6 +95,8 @@ def import_(
     from alexnet_zoo.models.convert import import_weights
     from alexnet_zoo.models.weights import PUBLISHED
 
+    if out is not None:
+        check_writable(out)
     path, name = import_weights(file, out, model)
     checked = "its hash is the published one" if file.name in PUBLISHED else "no hash is published for such a name"
     print(f"{path}: weights of {name}; {checked}")
@@ -260,6 +263,8 @@ def export(
         print(describe_targets())
         return
     wanted = load_target(target)
+    if out is not None:
+        check_writable(out)
     path, what = pipeline.export(given.open_network(source, checkpoint, data), wanted, out)
     print(f"{path}: {what}")
 
@@ -278,7 +283,7 @@ def evaluate(
     submission: Annotated[
         Optional[Path], typer.Option(help="Write predictions for ILSVRC-2012's test server instead: five ids a line.")
     ] = None,
-    predictions: Annotated[Optional[Path], typer.Option(help="A .csv or .parquet file, a row an image.")] = None,
+    predictions: Annotated[Optional[Path], typer.Option(help="A .csv file to write, a row an image.")] = None,
     mean: Annotated[
         Optional[str], typer.Option(help="For files without metadata: R,G,B in the network's order, 0-255 or 0-1.")
     ] = None,
@@ -288,20 +293,18 @@ def evaluate(
 ) -> None:
     """Top-1 and top-5 error of ONNX networks in onnxruntime."""
     from alexnet_zoo import pipeline
-    from alexnet_zoo.onnx.evaluate import evaluate as errors_of
     from alexnet_zoo.onnx.preprocessing import Foreign
-    from alexnet_zoo.report.measured import in_words
-    from alexnet_zoo.results import append_results
+    from alexnet_zoo.results import check_can_append
 
     foreign = Foreign.from_options(mean, std, size, order)
-    files, dataset, devkit_ids = pipeline.open_evaluation(sources, checkpoint, data, split)
+    for file, check in ((out, check_can_append), (submission, check_writable), (predictions, check_writable)):
+        if file is not None:
+            check(file)
+    files, dataset, devkit_ids = pipeline.open_evaluation(sources, checkpoint, data, split, size)
     if submission is not None:
         pipeline.submit(files, dataset, devkit_ids, submission, views, device=device, foreign=foreign)
         return print(f"{submission}: five devkit ids for each of {len(dataset):,} images")
-    row = errors_of(files, dataset, views, device, foreign=foreign, predictions=predictions)
-    if out is not None:
-        append_results(out, [row])
-    print(in_words(row))
+    pipeline.evaluate(files, dataset, views, out, predictions, device=device, foreign=foreign)
 
 
 @app.command(epilog="Example: alexzoo report runs/digits --out report")
@@ -319,6 +322,7 @@ def report(
     if check is not None:
         print(f"{check}: {len(room.check(check))} tables are what its results give")
     else:
+        check_writable(out / "report.md")
         for path in room.write_report(sources or [], out, predictions):
             print(path)
 
@@ -347,6 +351,8 @@ def benchmark(
     if what not in BENCHMARKS:
         raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
     options = dict(model=model, batch_size=batch_size, repetitions=repetitions, device=device, threads=threads)
+    if out is not None:
+        check_writable(out / f"{what}.csv")
     rows = BENCHMARKS[what](
         measure.Options(**options, against=tuple(against or ()), cpu_time=cpu_time, photographs=data)
     )

@@ -8,7 +8,7 @@ from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.data.published import PUBLISHED_SETS, PublishedSet
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.given import place_of_data
+from alexnet_zoo.given import cache_of, is_digits, named_data
 from alexnet_zoo.plan import Plan
 from alexnet_zoo.train.checkpoint import list_checkpoints
 from alexnet_zoo.train.columns import planned
@@ -52,22 +52,23 @@ def dry_run(plan: Plan) -> str:
 
 def size_of(recipe: Recipe, data: Path | None, run: Path) -> PublishedSet:
     """Finds how many images a run will have: in its prepared data, by counting photographs, or as published."""
-    place = place_of_data(recipe, data, run)
-    prepared = next((folder for folder in place if folder and (folder / "prepared.json").exists()), None)
+    named = named_data(recipe, data, run)
+    if named is None:
+        if recipe.data not in PUBLISHED_SETS:
+            raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
+        return PUBLISHED_SETS[recipe.data]
+    cache = cache_of(named, recipe.image_size)
+    prepared = next((folder for folder in (named, cache) if (folder / "prepared.json").exists()), None)
     if prepared:
         opened, disk = open_prepared(prepared), sum(path.stat().st_size for path in prepared.iterdir()) / 1e9
         images = {split: len(dataset) for split, dataset in opened.splits.items()}
         return PublishedSet(f"{prepared}, {disk:.2f} GB on disk", len(opened.classes), images)
-    photographs, cache = place
-    if photographs is None:
-        known = PUBLISHED_SETS.get(recipe.data, DIGITS if recipe.data == "digits" else None)
-        if known is None:
-            raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
-        return known
-    source = open_source(photographs)
+    if is_digits(named):
+        return DIGITS
+    source = open_source(named)
     images = {split: len(listing.names) for split, listing in source.splits.items()}
     disk = sum(images.values()) * recipe.image_size**2 * 3 / 1e9
-    where = f"{photographs}, to be prepared in {cache}, {disk:.2f} GB on disk"
+    where = f"{named}, to be prepared in {cache}, {disk:.2f} GB on disk"
     return PublishedSet(where, len(source.classes), images)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import shutil
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,18 @@ PARTIAL = ".partial"
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check_writable(path: Path) -> None:
+    """Raise UserError where no file can be written to `path`: before work begins whose result goes there."""
+    if path.is_dir():
+        raise UserError(f"{path}: is a folder; name a file", exit_code=2)
+    folder = next(folder for folder in path.absolute().parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror}); choose another place") from error
 
 
 @contextmanager

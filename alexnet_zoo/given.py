@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -12,17 +13,19 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
-import alexnet_zoo  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.data.batches.noise import Noise
 from alexnet_zoo.data.prepared.dataset import Dataset, Prepared, open_prepared
 from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.data.prepared.prepare import prepare
 from alexnet_zoo.data.sources.named import is_dataset_name
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.models import model_names
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.progress import say
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.run import Run, load_network, load_weights, open_run
+
+DIGITS = Path("digits")  # the name of the embedded data
 
 
 @dataclass
@@ -48,12 +51,12 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
         recipe, model, classes, mean = open_run(run, weights)
         inputs = preprocessing_of_run(recipe, classes, mean)
         return network_of(recipe, model, inputs, find_data(recipe, data, run), weights or run / "model.safetensors")
-    prepared = open_data(data) if data else None
+    prepared = open_data(data, image_size_of_model(source)) if data else None
     model = open_model(source, checkpoint, prepared)
     inputs = preprocessing_of(model.pretrained_cfg, model.num_classes, prepared)
     train = test = Noise(64, inputs.image_size, inputs.classes)
     if prepared:
-        train, test = prepared.split("train"), prepared.split("val")
+        train, test = prepared.split("train"), prepared.split(split_to_test(prepared))
     return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)
 
 
@@ -75,20 +78,34 @@ def network_of(recipe: Recipe, model: nn.Module, inputs: Preprocessing, prepared
     return Network(model, recipe.model, recipe.name, weights, inputs, *splits, weights.parent, "model")
 
 
+def run_around(path: Path) -> Path | None:
+    """The run's folder that a path is, or lies in; None where there is none."""
+    places = (path, *path.parents) if path.exists() else ()
+    return next((folder for folder in places if (folder / "recipe.toml").exists()), None)
+
+
 def run_of(weights: Path) -> Path:
     """The run that a checkpoint lies in; UserError where it lies in none."""
     if not weights.is_file():
         raise UserError(f"{weights}: no such file")
-    for folder in weights.resolve().parents:
-        if (folder / "recipe.toml").exists():
-            return folder
+    if run := run_around(weights.resolve()):
+        return run
     raise UserError(f"{weights}: lies in no run's folder; name its model, with --checkpoint and --data")
+
+
+def image_size_of_model(name: str) -> int:
+    """The side of the images whose centre crops a timm model reads; UserError where timm has no such model."""
+    if not timm.is_model(name):
+        near = get_close_matches(name, model_names(), n=1)
+        hint = f"did you mean {near[0]}?" if near else "see `alexzoo models`"
+        raise UserError(f"{name}: timm has no such model, and no run lies there; {hint}", exit_code=2)
+    cfg = timm.get_pretrained_cfg(name)
+    return round(cfg.input_size[-1] / cfg.crop_pct)
 
 
 def open_model(name: str, checkpoint: Path | None, prepared: Prepared | None) -> nn.Module:
     """A timm model with the weights of a .safetensors file; without one, its published ones or, if none, fresh ones."""
-    if not timm.is_model(name):
-        raise UserError(f"{name}: timm has no such model, and no run lies there; see `alexzoo models`", exit_code=2)
+    image_size_of_model(name)
     cfg = timm.get_pretrained_cfg(name)
     num_classes, source = cfg.num_classes, checkpoint or name
     if checkpoint is not None:
@@ -126,39 +143,48 @@ def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> 
     return Preprocessing(classes, image_size, crop_size, mean, tuple(255 * std for std in cfg["std"]))
 
 
-def place_of_data(recipe: Recipe, data: Path | None, run: Path) -> tuple[Path | None, Path]:
-    """Where a recipe's images come from: as named, or as the run noted it, or None; and where they are prepared.
-
-    Photographs are prepared into $ALEXZOO_CACHE or ~/.cache/alexnet_zoo.
-    """
+def named_data(recipe: Recipe, data: Path | None, run: Path) -> Path | None:
+    """Where a recipe's images come from: as the command names it, or as the run noted it; None where neither does."""
     if data is None and (run / "data.json").exists():
         folder = json.loads((run / "data.json").read_text()).get("folder")  # a published run does not say it
         data = Path(folder) if folder else None
-    cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
-    if data is None:
-        return None, cache / f"{recipe.data}-{recipe.image_size}"
-    source = data if is_dataset_name(data) else data.resolve()
-    key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
-    return data, cache / f"{source.name}-{recipe.image_size}-{key}"
+    return DIGITS if data is None and recipe.data == "digits" else data
 
 
 def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
-    """The prepared images of a recipe: those of the run, the embedded digits, a prepared folder, or photographs.
-
-    Photographs are prepared once.
-    """
-    named, folder = place_of_data(recipe, data, run)
-    if named is None and recipe.data == "digits":
-        return prepare_digits(folder, recipe.image_size)
+    """The prepared images of a recipe, of the size that it needs; UserError where nobody names them."""
+    named = named_data(recipe, data, run)
     if named is None:
         raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
-    if (named / "prepared.json").exists():
-        return open_prepared(named)
-    say(f"{named}: photographs, prepared in {folder}")
-    return prepare(named, folder, recipe.image_size, update=True)
+    return open_data(named, recipe.image_size)
 
 
-def open_data(data: Path) -> Prepared:
-    if not (data / "prepared.json").exists():
-        raise UserError(f"{data}: not a prepared folder; make one with: alexzoo prepare {data} OUT")
-    return open_prepared(data)
+def open_data(data: Path, image_size: int) -> Prepared:
+    """What --data names: a prepared folder; photographs, or the embedded "digits", prepared once to image_size."""
+    if (data / "prepared.json").exists():
+        return open_prepared(data)
+    folder = cache_of(data, image_size)
+    if is_digits(data):
+        return prepare_digits(folder, image_size)
+    say(f"{data}: photographs, prepared in {folder}")
+    return prepare(data, folder, image_size, update=True)
+
+
+def is_digits(data: Path) -> bool:
+    """Whether the embedded data is meant; a folder of that name comes first."""
+    return data == DIGITS and not data.exists()
+
+
+def cache_of(data: Path, image_size: int) -> Path:
+    """The folder in $ALEXZOO_CACHE or ~/.cache/alexnet_zoo in which images are prepared to a size."""
+    cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
+    if is_digits(data):
+        return cache / f"{data}-{image_size}"
+    source = data if is_dataset_name(data) else data.resolve()
+    key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
+    return cache / f"{source.name}-{image_size}-{key}"
+
+
+def split_to_test(prepared: Prepared) -> str:
+    """The split that a network is measured on where no recipe says it."""
+    return "val" if "val" in prepared.splits or "test" not in prepared.splits else "test"

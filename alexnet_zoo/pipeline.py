@@ -12,12 +12,21 @@ import torch
 from alexnet_zoo.data.batches.noise import Noise
 from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import sha256_of
-from alexnet_zoo.given import Network, find_data, open_data, open_network, trained_network
+from alexnet_zoo.files import check_writable, sha256_of
+from alexnet_zoo.given import (
+    Network,
+    find_data,
+    image_size_of_model,
+    open_data,
+    open_network,
+    run_around,
+    split_to_test,
+    trained_network,
+)
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.pixels import with_test_procedure
-from alexnet_zoo.onnx.predictions import check_can_submit, write_submission
+from alexnet_zoo.onnx.predictions import check_can_submit, write_predictions, write_submission
 from alexnet_zoo.onnx.quantize import cost_of
 from alexnet_zoo.onnx.session import OnnxClassifier, check_device
 from alexnet_zoo.onnx.target import Target
@@ -68,14 +77,13 @@ def conclude(run: Run, files: list[Path], device: str) -> list[dict]:
     split = run.prepared.split(recipe.test_split)
     rows = []
     for views in recipe.views:
-        predictions = folder / f"predictions-{views}.csv"  # a study compares networks image by image
-        row = onnx_evaluate.evaluate(files, split, views, device, predictions=predictions)
+        row, probability = onnx_evaluate.errors_and_probabilities(files, split, views, device)
         rows.append(row | {"recipe": recipe.name})
+        print(in_words(rows[-1]), flush=True)
+        write_predictions(folder / f"predictions-{views}.csv", split, probability)  # for studies, image by image
     (folder / "results.csv").unlink(missing_ok=True)
     append_results(folder / "results.csv", rows)
     write_report([folder], folder / "report")
-    for row in rows:
-        print(in_words(row))
     print(f"networks {', '.join(map(str, files))}; figures {folder}/results.csv; tables {folder}/report/report.md")
     return rows
 
@@ -104,6 +112,7 @@ def export(network: Network, target: Target = onnx_export.FAST, out: Path | None
     """
     inputs, model = network.inputs, network.model
     path = out or network.folder / f"{network.stem}{'' if target == onnx_export.FAST else '-' + target.name}.onnx"
+    check_writable(path)
     checksum = sha256_of(network.weights) if network.weights else ""
     metadata = onnx_export.describe(model, network.name, network.recipe, inputs, checksum)
     if network.weights and (pedigree := pedigree_of(network.weights)):
@@ -151,25 +160,53 @@ def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tup
 
 
 def open_evaluation(
-    sources: list[str], checkpoint: Path | None, data: Path | None, split: str | None
+    sources: list[str], checkpoint: Path | None, data: Path | None, split: str | None, size: int | None = None
 ) -> tuple[list[Path], Dataset, list[int] | None]:
     """The networks to evaluate, the split to do it on, and the devkit's ids of its classes, if known.
 
-    Args: sources, ONNX files, runs' folders or a model's name.
+    Args: sources, ONNX files, runs' folders or a model's name, of which the first run knows the data; size, the side
+    of the crops of a file that does not say it.
     """
-    runs = [Path(source) for source in sources if (Path(source) / "recipe.toml").exists()]
-    recipe = load_recipe(runs[0] / "recipe.toml") if runs else None
+    run = next(filter(None, (run_around(Path(source)) for source in sources)), None)
+    recipe = load_recipe(run / "recipe.toml") if run else None
     if data is None and recipe is None:
-        raise UserError("no data to evaluate on: name a prepared folder with --data", exit_code=2)
-    prepared = open_data(data) if data else find_data(recipe, None, runs[0])
+        raise UserError("no data to evaluate on: name photographs or a prepared folder with --data", exit_code=2)
+    prepared = find_data(recipe, data, run) if recipe else open_data(data, image_size_of(sources[0], size))
     files = [as_onnx(source, checkpoint, data) for source in sources]
-    return files, prepared.split(split or (recipe.test_split if recipe else "val")), prepared.devkit_ids
+    split = split or (recipe.test_split if recipe else split_to_test(prepared))
+    return files, prepared.split(split), prepared.devkit_ids
+
+
+def image_size_of(source: str, size: int | None) -> int:
+    """The side of the images that a network is for; of a file that does not say it, the paper's, or that of its input.
+
+    Args: source, an ONNX file or a model's name; size, the side of its crops.
+    """
+    if not source.endswith(".onnx"):
+        return image_size_of_model(source)
+    classifier = OnnxClassifier(source, "cpu")
+    return int(classifier.metadata.get("image_size", max(256, size or classifier.input_size or 0)))
 
 
 def as_onnx(source: str, checkpoint: Path | None, data: Path | None) -> Path:
     """The ONNX file that a source stands for; a run's or a model's is exported where it is not there yet."""
     file = Path(source) if source.endswith(".onnx") else Path(source) / "model.onnx"
     return file if source.endswith(".onnx") or file.exists() else export(open_network(source, checkpoint, data))[0]
+
+
+def evaluate(
+    files: list[Path], dataset: Dataset, views: int, out: Path | None, predictions: Path | None, **options
+) -> None:
+    """Prints the errors of networks, then appends them to a results.csv and writes their predictions, where asked.
+
+    The options are those of open_members.
+    """
+    row, probability = onnx_evaluate.errors_and_probabilities(files, dataset, views, **options)
+    print(in_words(row), flush=True)
+    if out:
+        append_results(out, [row])
+    if predictions:
+        write_predictions(predictions, dataset, probability)
 
 
 def submit(

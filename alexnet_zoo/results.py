@@ -6,7 +6,7 @@ from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import written_whole
+from alexnet_zoo.files import check_writable, written_whole
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,21 +50,33 @@ def missing_columns(header: list[str]) -> list[str]:
     return [column for column in COLUMNS if column not in header and column not in DEFAULTS]
 
 
+def check_can_append(path: Path) -> None:
+    """UserError where append_results would fail: before networks are run for hours."""
+    check_writable(path)
+    rows_before(path)
+
+
 def append_results(path: Path, rows: list[dict]) -> None:
     """Appends rows to a results.csv, new or not; all of them or, after a fault, none. Missing columns are added.
 
     Raises UserError where the file is no results.csv, or has columns that this version does not know.
     """
-    before: list[dict] = []
-    if path.exists():
-        with path.open(newline="", encoding="utf-8") as file:
-            reader = csv.DictReader(file)
-            before, header = list(reader), list(reader.fieldnames or COLUMNS)
-        if missing_columns(header) or set(header) - set(COLUMNS):
-            raise UserError(f"{path}: not a results.csv of this version (its columns differ); move it away")
+    before = rows_before(path)
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, COLUMNS, lineterminator="\n")
     writer.writeheader()
     writer.writerows(DEFAULTS | row for row in [*before, *rows])
     with written_whole(path) as partial:
         partial.write_text(text.getvalue(), encoding="utf-8")
+
+
+def rows_before(path: Path) -> list[dict]:
+    """The rows of a results.csv to which others are to be added; none where there is no file."""
+    if not path.exists():
+        return []
+    with path.open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        before, header = list(reader), list(reader.fieldnames or COLUMNS)
+    if missing_columns(header) or set(header) - set(COLUMNS):
+        raise UserError(f"{path}: not a results.csv of this version (its columns differ); move it away")
+    return before

@@ -10,8 +10,11 @@ import time
 
 import onnx
 import pytest
+from PIL import Image
 
 from alexnet_zoo.cli import main
+from alexnet_zoo.given import find_data
+from alexnet_zoo.train.recipe import load_recipe
 
 SMALL = ["--set", "image_size=72", "--set", "crop_size=64", "--set", "model_args.img_size=64"]
 SMALL += ["--set", "model_args.width_mult=0.125", "--set", "epochs=1"]
@@ -76,6 +79,24 @@ def test_the_whole_way_in_two_processes_then_each_stage_alone(folder, inside):
     assert code != 0 and "--resume" in err
 
 
+def test_a_file_in_a_run_knows_its_data_and_others_can_be_named(folder, inside):
+    """The embedded data by its name, and pictures, which are prepared to the size that the file needs."""
+    code, _, err = inside("reproduce", "--out", "knows", *SMALL, "--set", "epochs=0")
+    assert code == 0, err
+    split = find_data(load_recipe("digits", ["image_size=72"]), None, folder / "none").split("test")
+    for number in range(0, len(split), 3):
+        place = folder / "pictures" / "val" / split.classes[split.labels[number]]
+        place.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(split.gather([number], [0], [0], 72).numpy()[0]).save(place / f"{number}.png")
+    said = []
+    for data in ([], ["--data", "digits"], ["--data", "pictures"]):
+        code, out, err = inside("evaluate", "knows/model.onnx", "--views", "1", *data, "--predictions", "p.csv")
+        assert code == 0, err
+        said.append(out)
+    assert said[0] == said[1] and "364 images" in said[0] and "122 images" in said[2]
+    assert len((folder / "p.csv").read_text().splitlines()) == 1 + 122
+
+
 @pytest.mark.parametrize(
     "sent, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
 )
@@ -110,8 +131,15 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
         (["reproduce", "--out", "/dev/null/no"], 1, ["/dev/null/no", "Not a directory"]),
         (["reproduce", "--resume", "--out", "nowhere"], 1, ["nowhere", "no run to resume"]),
         (["export", "alexnet_krizhevsky", "--target", "int8"], 2, ["int8", "--data"]),
-        (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "alexzoo models"]),
+        (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "did you mean alexnet_krizhevsky?"]),
         (["evaluate", "nowhere.onnx"], 2, ["--data"]),
+        (["evaluate", "alexnet_bvlc", "--data", "digits", "--out", "/dev/null/a.csv"], 1, ["/dev/null/a.csv"]),
+        (["evaluate", "alexnet_bvlc", "--data", "digits", "--predictions", "/proc/p.csv"], 1, ["/proc/p.csv"]),
+        (["evaluate", "alexnet_bvlc", "--data", "digits", "--submission", "."], 2, [".: is a folder"]),
+        (["export", "alexnet_krizhevsky", "--out", "/proc/a.onnx"], 1, ["/proc/a.onnx", "cannot be written"]),
+        (["prepare", "photographs", "/proc/prepared"], 1, ["/proc/prepared", "cannot be written"]),
+        (["benchmark", "lrn", "--out", "/proc/figures"], 1, ["/proc/figures", "cannot be written"]),
+        (["report", "nowhere", "--out", "/proc/report"], 1, ["/proc/report", "cannot be written"]),
         (["report", "nowhere"], 1, ["nowhere"]),
         (["benchmark", "sleeping"], 2, ["sleeping", "training"]),
         (["trian"], 2, ["trian"]),

@@ -9,7 +9,6 @@ import numpy as np
 
 from alexnet_zoo.data.prepared.dataset import Dataset
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.predictions import write_predictions
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.pedigree import from_text, to_text
@@ -18,16 +17,22 @@ from alexnet_zoo.progress import Progress
 CROPS_AT_A_TIME = 64  # about 40 MB of input; larger batches are no faster on a CPU
 
 
-def evaluate(
+def evaluate(*arguments, **options) -> dict[str, object]:
+    """The row alone of errors_and_probabilities, which says the arguments."""
+    return errors_and_probabilities(*arguments, **options)[0]
+
+
+def errors_and_probabilities(
     paths: list[Path],
     dataset: Dataset,
     views: int,
     device: str = "auto",
     batch_size: int = CROPS_AT_A_TIME,
     foreign: Foreign | None = None,
-    predictions: Path | None = None,
-) -> dict[str, object]:
+) -> tuple[dict[str, object], np.ndarray]:
     """The errors of one network, or of several whose softmax outputs are averaged, on a split: a row of results.csv.
+
+    And those outputs, averaged over networks and views: (images, classes).
 
     Args:
         paths: ONNX files.
@@ -35,7 +40,6 @@ def evaluate(
             averaged (section 4.1).
         batch_size: crops that go through a network at a time.
         foreign: how pixels become the input of files whose metadata does not say it.
-        predictions: a .csv or .parquet file to write, a row for each image.
 
     Raises UserError where a file cannot be used on this split, before any is run.
     """
@@ -43,10 +47,9 @@ def evaluate(
         raise UserError(f"{dataset.name}: its labels are not known; --submission FILE writes what the server judges")
     members = open_members(paths, dataset, views, device, foreign)
     total = averaged(members, dataset, views, batch_size)
-    if predictions is not None:
-        write_predictions(predictions, dataset, total / len(members))
     classifiers, inputs = zip(*members, strict=True)
-    return _row(list(classifiers), inputs[0], dataset, views, rank_of_label(total, dataset.labels))
+    row = _row(list(classifiers), inputs[0], dataset, views, rank_of_label(total, dataset.labels))
+    return row, total / len(members)
 
 
 def open_members(

@@ -41,13 +41,5 @@ def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> 
     columns |= {f"top{k + 1}": names[best[:, k]] for k in range(best.shape[1])}
     picked = np.take_along_axis(probability, best, axis=1).round(6)
     columns |= {f"probability{k + 1}": picked[:, k] for k in range(best.shape[1])}
-    frame = pandas.DataFrame(columns)
-    if path.suffix == ".csv":
-        frame.to_csv(path, index=False)
-    elif path.suffix == ".parquet":
-        try:
-            frame.to_parquet(path, engine="pyarrow")
-        except ImportError:
-            raise UserError(f"{path}: parquet needs pyarrow; pip install pyarrow, or name a .csv file") from None
-    else:
-        raise UserError(f"--predictions {path}: must end in .csv or .parquet", exit_code=2)
+    with written_whole(path) as partial:
+        pandas.DataFrame(columns).to_csv(partial, index=False)

@@ -1,7 +1,6 @@
 """Classifiers that this project did not write, and the options that say what they expect."""
 
 import csv
-import importlib.util
 
 import numpy as np
 import onnx
@@ -9,7 +8,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.evaluate import evaluate
+from alexnet_zoo.onnx.evaluate import errors_and_probabilities, evaluate
+from alexnet_zoo.onnx.predictions import write_predictions
 from alexnet_zoo.onnx.preprocessing import Foreign, parse_channels
 
 SIDE = 112
@@ -82,21 +82,13 @@ def test_what_does_not_fit_is_one_line(tmp_path, digits):
             wrong()
 
 
-def test_predictions_as_csv_and_parquet(tmp_path, digits):
+def test_predictions_as_csv(tmp_path, digits):
     path, _ = nearest_mean(tmp_path / "net.onnx")
     split, file = digits.split("test"), tmp_path / "predictions.csv"
-    row = evaluate([path], split, 1, "cpu", foreign=Foreign(), predictions=file)
+    row, probability = errors_and_probabilities([path], split, 1, "cpu", foreign=Foreign())
+    write_predictions(file, split, probability)
     with file.open() as opened:
         rows = list(csv.DictReader(opened))
     assert [found["name"] for found in rows] == split.names
     wrong = sum(found["top1"] != found["label"] for found in rows)
     assert f"{100 * wrong / len(rows):.3f}" == row["top1_err"]
-    parquet = tmp_path / "predictions.parquet"
-    if importlib.util.find_spec("pyarrow") is None:
-        with pytest.raises(UserError, match="parquet needs pyarrow"):
-            evaluate([path], split, 1, "cpu", foreign=Foreign(), predictions=parquet)
-    else:
-        evaluate([path], split, 1, "cpu", foreign=Foreign(), predictions=parquet)
-        assert parquet.stat().st_size > 0
-    with pytest.raises(UserError, match="must end in"):
-        evaluate([path], split, 1, "cpu", foreign=Foreign(), predictions=tmp_path / "predictions.xls")

@@ -11,11 +11,11 @@ from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
 from alexnet_zoo.data.prepared.decoders import Decoders
 from alexnet_zoo.data.prepared.shards import ENCODINGS, begin_shard, end_shard, expected_bytes
 from alexnet_zoo.data.prepared.slices import Slice, finished_split, slices_of, unchanged, unreadable_lines
-from alexnet_zoo.data.prepared.store import SHARD_IMAGES, Store, check_free
+from alexnet_zoo.data.prepared.store import PREPARED, SHARD_IMAGES, Store, check_free
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.data.sources.source import Source
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.files import PARTIAL, sha256_of, written_whole
+from alexnet_zoo.files import PARTIAL, check_writable, sha256_of, written_whole
 from alexnet_zoo.progress import Progress
 
 TASK_IMAGES = 32  # images that a process decodes between two reports
@@ -68,6 +68,7 @@ def check_out(out: Path, source: Path | str) -> None:
     if out.resolve().is_relative_to(Path(source).resolve()):
         raise UserError(f"{out}: lies in the folder of photographs; choose a folder outside it")
     check_free(out)
+    check_writable(out / PREPARED)
 
 
 def _write_shards(name: str, slices: list[Slice], store: Store, workers: int, most_unreadable: float) -> None:
