@@ -185,6 +185,7 @@ def cache_of(data: Path, image_size: int) -> Path:
     return cache / f"{source.name}-{image_size}-{key}"
 
 
-def split_to_test(prepared: Prepared) -> str:
-    """The split that a network is measured on where no recipe says it."""
-    return "val" if "val" in prepared.splits or "test" not in prepared.splits else "test"
+def split_to_test(prepared: Prepared, recipe: Recipe | None = None) -> str:
+    """The split that a network is measured on: the recipe's, or val, or test, whichever comes first in the data."""
+    wanted = [recipe.test_split] if recipe else []
+    return next((split for split in (*wanted, "val", "test") if split in prepared.splits), "val")

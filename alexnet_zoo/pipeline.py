@@ -173,8 +173,7 @@ def open_evaluation(
         raise UserError("no data to evaluate on: name photographs or a prepared folder with --data", exit_code=2)
     prepared = find_data(recipe, data, run) if recipe else open_data(data, image_size_of(sources[0], size))
     files = [as_onnx(source, checkpoint, data) for source in sources]
-    split = split or (recipe.test_split if recipe else split_to_test(prepared))
-    return files, prepared.split(split), prepared.devkit_ids
+    return files, prepared.split(split or split_to_test(prepared, recipe)), prepared.devkit_ids
 
 
 def image_size_of(source: str, size: int | None) -> int:

@@ -7,14 +7,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import onnx
 import pytest
 from PIL import Image
 
 from alexnet_zoo.cli import main
-from alexnet_zoo.given import find_data
-from alexnet_zoo.train.recipe import load_recipe
+from alexnet_zoo.given import open_data
 
 SMALL = ["--set", "image_size=72", "--set", "crop_size=64", "--set", "model_args.img_size=64"]
 SMALL += ["--set", "model_args.width_mult=0.125", "--set", "epochs=1"]
@@ -83,7 +83,7 @@ def test_a_file_in_a_run_knows_its_data_and_others_can_be_named(folder, inside):
     """The embedded data by its name, and pictures, which are prepared to the size that the file needs."""
     code, _, err = inside("reproduce", "--out", "knows", *SMALL, "--set", "epochs=0")
     assert code == 0, err
-    split = find_data(load_recipe("digits", ["image_size=72"]), None, folder / "none").split("test")
+    split = open_data(Path("digits"), 72).split("test")
     for number in range(0, len(split), 3):
         place = folder / "pictures" / "val" / split.classes[split.labels[number]]
         place.mkdir(parents=True, exist_ok=True)

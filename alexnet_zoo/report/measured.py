@@ -73,7 +73,7 @@ class RunRecord:
     name: str  # the folder's; with a number where two folders in one report have the same
     recipe: dict  # resolved, as recipe.toml holds it
     environment: dict  # environment.json
-    data: dict  # data.json: folder, classes
+    data: dict  # data.json: name, folder, classes
     processes: list[dict]  # devices.json: a process each
     curve: list[dict[str, float]]  # one entry an epoch: the columns of summary.csv; nan where empty
     results: list[Result]
@@ -81,6 +81,11 @@ class RunRecord:
     @property
     def recipe_name(self) -> str:
         return self.recipe.get("name") or next((result.recipe for result in self.results), "")
+
+    @property
+    def dataset(self) -> str:
+        """The name of its images; "" where it is not recorded."""
+        return self.data.get("name") or next((result.dataset for result in self.results), "")
 
     @property
     def verified(self) -> set[str]:

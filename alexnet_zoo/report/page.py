@@ -25,8 +25,7 @@ def shown(run: RunRecord) -> dict:
     flat = {}
     for name, value in run.environment.items():  # versions are a table of their own: one line each
         flat |= value if isinstance(value, dict) else {name: value}
-    dataset = next((result.dataset for result in run.results), "")
-    again = command(run.recipe, run.environment, dataset) if run.recipe else ""
+    again = command(run.recipe, run.environment, run.dataset) if run.recipe else ""
     of_recipe = dict(overridden=changed(run.recipe), from_paper=differences(run.recipe, PAPERS_OWN))
     return dict(name=run.name, recipe_name=run.recipe_name, command=again, environment=flat, **of_recipe)
 
@@ -84,7 +83,7 @@ def model_card(run: RunRecord) -> str:
         model=recipe.get("model", ""),
         arguments={"num_classes": run.classes} | recipe.get("model_args", {}),
         classes=run.classes,
-        dataset=next((result.dataset for result in run.results), recipe.get("data", "")),
+        dataset=run.dataset or recipe.get("data", ""),
         verified=", ".join(sorted(run.verified)),
         crop_size=recipe.get("crop_size", 224),
         image_size=recipe.get("image_size", 256),

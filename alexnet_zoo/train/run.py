@@ -74,7 +74,8 @@ def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
     now = environment(recipe.seed, prepared.sha256, run.layout, columns)
     stretches = [*environment_of(folder).get("stretches", []), now]
     (folder / "environment.json").write_text(json.dumps({**now, "stretches": stretches}, indent=1))
-    data = {"folder": str(prepared.folder.resolve()), "sha256": prepared.sha256, "classes": prepared.classes}
+    data = {"name": prepared.name, "folder": str(prepared.folder.resolve()), "sha256": prepared.sha256}
+    data["classes"] = prepared.classes
     (folder / "data.json").write_text(json.dumps(data, indent=1))
     np.save(folder / "mean.npy", prepared.mean)
 
