@@ -146,7 +146,8 @@ def test_model_card(tmp_path, made):
 
 
 def test_a_run_without_results_names_its_images_not_their_kind(tmp_path, made):
-    run = made.write_run(tmp_path / "one")
+    curve = [dict(epoch=1, train_loss=1, eval_loss=1, eval_top1=1, eval_top5=1, lr=0.01)]
+    run = made.write_run(tmp_path / "one", curve=curve)
     save_recipe(load_recipe("imagenette-quick"), run / "recipe.toml")
     (run / "data.json").write_text('{"name": "imagenette-128", "classes": []}')
     (run / "environment.json").write_text('{"command": "alexzoo reproduce --resume --out one"}')
