@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).resolve().parent
 
 
 class Strict(BaseModel):
-    """What a file declares: it has no other fields, and none is changed afterwards."""
+    """Holds what a file declares: it allows no other fields, and no change afterwards."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""Speed, as ratios between candidates measured in one run: what `alexzoo benchmark` knows, by name."""
+"""Measures speed, as ratios between candidates in one run; BENCHMARKS names what `alexzoo benchmark` knows."""
 
 from alexnet_zoo.benchmark.data import gathering, loading, preparing
 from alexnet_zoo.benchmark.inference import evaluation, inference

@@ -1,4 +1,4 @@
-"""How fast photographs become prepared images, and prepared images batches; against Pillow alone and timm's loader."""
+"""Measures how fast photographs become prepared images, and those batches; against Pillow alone and timm's loader."""
 
 import tempfile
 from concurrent.futures import ProcessPoolExecutor

@@ -1,4 +1,4 @@
-"""How fast exported networks run in onnxruntime, against peers measured in the same run."""
+"""Measures how fast exported networks run in onnxruntime, against peers in the same run."""
 
 import copy
 import tempfile

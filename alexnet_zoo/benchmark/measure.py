@@ -1,4 +1,4 @@
-"""How fast, against what, on which machine: interleaved repetitions in one run, medians with their spread, ratios."""
+"""Times candidates by turns in one run; reports medians with their spread, ratios, and the machine."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How fast networks train, and how fast local response normalisation is, which is what makes AlexNet slow."""
+"""Measures how fast networks train, and how fast local response normalisation is, which makes AlexNet slow."""
 
 import timm
 import torch

@@ -1,4 +1,4 @@
-"""Two columns in two processes against the same network in one, and against the one-GPU net: a training step's time."""
+"""Measures training in two processes, a column each, against one process and against the one-GPU net."""
 
 import json
 import tempfile

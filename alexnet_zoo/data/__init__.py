@@ -1,1 +1,1 @@
-"""Photographs (sources) -> 256x256 arrays (prepared) -> batches."""
+"""Turns photographs (sources) into 256x256 arrays (prepared), and those into batches."""

@@ -1,4 +1,4 @@
-"""The four-layer networks for CIFAR-10 of sections 3.1 and 3.3, which the paper does not spell out.
+"""Builds the four-layer networks for CIFAR-10 of sections 3.1 and 3.3, which the paper does not spell out.
 
 They are the nets of the authors' code of that time, named there by the error that they reach: 18% (three convolutional
 layers, here without the normalisation within each map that stood after its first two poolings), 13% (two convolutional
@@ -93,10 +93,6 @@ class CifarNet(nn.Sequential):
             nn.init.zeros_(layer.bias)
 
 
-def _create(variant: str, pretrained: bool, **kwargs) -> CifarNet:
-    return build_model_with_cfg(CifarNet, variant, pretrained, **kwargs)
-
-
 def _cfg() -> dict:
     # The data set's mean; raw pixels, as alexnet.py takes them.
     pixels = dict(mean=(0.4914, 0.4822, 0.4465), std=(1 / 255, 1 / 255, 1 / 255))
@@ -109,18 +105,18 @@ default_cfgs = generate_default_cfgs({f"cifar10_krizhevsky_{pct}pct.untrained": 
 @register_model
 def cifar10_krizhevsky_18pct(pretrained: bool = False, **kwargs) -> CifarNet:
     """Four layers for CIFAR-10, of Figure 1, without normalisation: conv 32, conv 32, conv 64, fc 10."""
-    return _create("cifar10_krizhevsky_18pct", pretrained, **kwargs)
+    return build_model_with_cfg(CifarNet, "cifar10_krizhevsky_18pct", pretrained, **kwargs)
 
 
 @register_model
 def cifar10_krizhevsky_13pct(pretrained: bool = False, **kwargs) -> CifarNet:
     """Four layers for CIFAR-10, of section 3.3: conv 64, conv 64, local 32, local 32, fc 10; lrn=True adds LRN."""
     args = dict(local=(32, 32), stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
-    return _create("cifar10_krizhevsky_13pct", pretrained, **dict(args, **kwargs))
+    return build_model_with_cfg(CifarNet, "cifar10_krizhevsky_13pct", pretrained, **(args | kwargs))
 
 
 @register_model
 def cifar10_krizhevsky_11pct(pretrained: bool = False, **kwargs) -> CifarNet:
     """The authors' own net with LRN, wider than that of section 3.3: conv 64, conv 64, local 64, local 32, fc 10."""
     args = dict(local=(64, 32), lrn=True, stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
-    return _create("cifar10_krizhevsky_11pct", pretrained, **dict(args, **kwargs))
+    return build_model_with_cfg(CifarNet, "cifar10_krizhevsky_11pct", pretrained, **(args | kwargs))

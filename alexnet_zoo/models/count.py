@@ -4,7 +4,8 @@ Nothing is computed: the tensors are on torch's meta device, where they have sha
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass
 
 import timm
@@ -39,6 +40,25 @@ class CountedLayer:
     cost: Counts
 
 
+@contextmanager
+def kept_for_backward(model: nn.Module) -> Iterator[Callable[[], int]]:
+    """Yields a function that counts the bytes that the forward pass within has saved for the backward pass so far.
+
+    Parameters are not counted.
+    """
+    parameters = {p.untyped_storage()._cdata for p in model.parameters()}  # unlike data_ptr, not 0 on the meta device
+    kept = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in parameters:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        yield lambda: sum(kept.values())
+
+
 def walk(model: nn.Module, x: Tensor, apart: bool = False) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
     """Runs a model layer by layer; yields each layer's name, the layer, what it read and what it gave.
 
@@ -62,26 +82,15 @@ def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **mode
         model = timm.create_model(name, local_columns=1 if per_device else None, **model_args)
     side = model_args.get("img_size", model.pretrained_cfg["input_size"][-1])
     x = torch.empty(batch_size, model.in_chans, side, side, device="meta")
-    known = {p.untyped_storage()._cdata: p.untyped_storage() for p in model.parameters()}
-    kept = 0
-
-    def pack(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            known[storage._cdata] = storage
-            kept += storage.nbytes()
-        return tensor
-
-    layers = []
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+    layers, before = [], 0
+    with kept_for_backward(model) as kept:
         for layer_name, layer, read, out in walk(model, x, apart=per_device):
             meets = per_device and layer_name in model.meetings
             received = FLOAT * read[0].numel() * (model.columns - 1) // model.columns if meets else 0
             parameters = sum(p.numel() for p in layer.parameters())
-            counts = Counts(parameters, multiply_adds(layer, out), kept, received)
+            counts = Counts(parameters, multiply_adds(layer, out), kept() - before, received)
             layers.append(CountedLayer(layer_name, tuple(out.shape[1:]), counts))
-            kept = 0
+            before = kept()
     return layers
 
 

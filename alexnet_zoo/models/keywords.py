@@ -1,4 +1,4 @@
-"""The keywords of timm.create_model that change a network: small functions from one list to another."""
+"""Changes a network as keywords of timm.create_model ask, by small functions from one list to another."""
 
 from dataclasses import replace
 from typing import Union

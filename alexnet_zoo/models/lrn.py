@@ -1,4 +1,4 @@
-"""Local response normalisation (section 3.3), fast and with a closed-form backward.
+"""Computes local response normalisation (section 3.3), fast and with a closed-form backward.
 
     b = a / d^beta,   d = k + alpha * (sum of a^2 over the n adjacent maps at the same place)
 

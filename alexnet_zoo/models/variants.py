@@ -1,4 +1,4 @@
-"""The networks by their names in timm: each is the paper's list with parts of it replaced."""
+"""Registers the networks with timm by name: each is the paper's list with parts of it replaced."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ BVLC = "http://dl.caffe.berkeleyvision.org"
 
 
 def model_names() -> list[str]:
-    """The names of all our networks, as timm.create_model takes them."""
+    """Names all our networks, as timm.create_model takes them."""
     return timm.list_models(module=__name__.rpartition(".")[2])
 
 

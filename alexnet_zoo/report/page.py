@@ -43,6 +43,7 @@ def _environment(autoescape: bool) -> Environment:
         "pformat": repr,
         "cell": lambda value: "–" if value is None else str(value).replace("|", "\\|"),
     }
+    made.globals |= {"paper": load_paper().paper, "version": alexnet_zoo.__version__}
     made.tests |= {"figure": lambda cell: isinstance(cell, Figure), "code": lambda cell: isinstance(cell, Code)}
     return made
 
@@ -55,19 +56,12 @@ def data_uri(picture: Picture) -> str:
 
 def html_page(tables: Sequence[Table], pictures: Sequence[Picture], results: Results) -> str:
     """Renders the whole report as a page that opens from disk and asks the network for nothing."""
-    return _environment(autoescape=True).get_template("report.html.j2").render(
-        paper=load_paper().paper,
-        version=alexnet_zoo.__version__,
-        tables=tables,
-        pictures=pictures,
-        runs=[shown(run) for run in results.runs],
-        problems=results.problems,
-        paper_recipe=PAPERS_OWN,
-    )  # fmt: skip
+    page, runs = _environment(autoescape=True).get_template("report.html.j2"), [shown(run) for run in results.runs]
+    return page.render(tables=tables, pictures=pictures, runs=runs, problems=results.problems, paper_recipe=PAPERS_OWN)
 
 
 def html_table(table: Table) -> str:
-    """One table as HTML, for a page of the reader's own."""
+    """Renders one table as HTML, for a page of the reader's own."""
     return _environment(autoescape=True).get_template("table.html.j2").render(table=table)
 
 
@@ -88,7 +82,5 @@ def model_card(run: RunRecord) -> str:
         crop_size=recipe.get("crop_size", 224),
         image_size=recipe.get("image_size", 256),
         input_scale=recipe.get("input_scale", 1.0),
-        paper=load_paper().paper,
-        version=alexnet_zoo.__version__,
         views=lambda result: "centre crop" if result.views == 1 else f"{result.views} crops averaged",
     )  # fmt: skip

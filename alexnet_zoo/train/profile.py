@@ -1,4 +1,4 @@
-"""Where a step's time and a device's memory go, for each process: RUN/devices.json, and the table of --profile."""
+"""Says where a step's time and a device's memory go in each process: RUN/devices.json, and the table of --profile."""
 
 import resource
 

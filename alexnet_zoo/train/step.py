@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from alexnet_zoo.devices import check_precision
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.count import kept_for_backward
 from alexnet_zoo.train import columns
 from alexnet_zoo.train.columns import Layout
-from alexnet_zoo.train.memory import keep_memory, kept_for_backward
+from alexnet_zoo.train.memory import keep_memory
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.optim import make_optimizer
 from alexnet_zoo.train.recipe import Recipe

@@ -1,1 +1,1 @@
-"""Batches: crops, mirror images, mean and colour, gathered while the device computes."""
+"""Makes batches: crops, mirror images, mean and colour, gathered while the device computes."""

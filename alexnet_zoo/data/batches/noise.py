@@ -1,11 +1,11 @@
-"""Random pixels in place of photographs, for what needs images and not what is on them."""
+"""Gives random pixels in place of photographs, where it does not matter what is on an image."""
 
 import numpy as np
 import torch
 
 
 class Noise:
-    """`count` images of image_size x image_size, of which 64 differ, with the methods of a Dataset; all of class 0."""
+    """Holds `count` images of class 0, of which 64 differ, image_size x image_size, with the methods of a Dataset."""
 
     def __init__(self, count: int, image_size: int, classes: list[str]):
         self.name, self.image_size, self.classes = "noise", image_size, classes

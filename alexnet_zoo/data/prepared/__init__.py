@@ -1,1 +1,1 @@
-"""The prepared folder: 256x256 arrays made from photographs once, and read by everything else."""
+"""Writes and reads the prepared folder: 256x256 arrays, made from photographs once, read by everything else."""

@@ -1,4 +1,4 @@
-"""A prepared folder, opened: memory-mapped 256x256 images, from which only what a crop needs is read."""
+"""Opens a prepared folder: maps its 256x256 images into memory, and reads only what a crop needs."""
 
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,7 +18,7 @@ from alexnet_zoo.progress import Progress
 
 
 class Dataset:
-    """One split of a prepared folder.
+    """Reads one split of a prepared folder.
 
     Attributes: name ("train", "val" or "test"), labels (int64, len(self)), classes (label = index), identity ("" unless
     verified), image_size; labelled, False where the labels are kept back (all are -1); names, the source name of each
@@ -47,10 +47,6 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.labels)
-
-    @property
-    def images(self) -> int:
-        return len(self)
 
     @cached_property
     def names(self) -> list[str]:
@@ -83,12 +79,12 @@ class Dataset:
 
     @cached_property
     def _decoders(self) -> ThreadPoolExecutor:
-        """Pillow decodes without Python's lock, so threads do."""
+        """Make the threads that decode; threads suffice, since Pillow decodes without Python's lock."""
         return ThreadPoolExecutor(cores())
 
 
 class Prepared:
-    """A prepared folder.
+    """Reads a prepared folder.
 
     Attributes: folder, name, image_size, classes (sorted names; label = index), mean (float32 (S, S, 3), 0..255, of the
     train split), eigenvalues (3,) falling and eigenvectors (3, 3) columns of the RGB covariance of train pixels in
@@ -143,9 +139,9 @@ def open_prepared(folder: Path) -> Prepared:
 
 
 def verify(folder: Path) -> Prepared:
-    """open_prepared, and every byte besides: all checksums, and that each split is what `identity` says.
+    """Open a prepared folder and check every byte of it: all checksums, and each split's identity.
 
-    Raises UserError naming the first file that has changed.
+    Raises UserError, which names the first file that has changed.
     """
     prepared = open_prepared(folder)
     splits = prepared.described["splits"]

@@ -1,4 +1,4 @@
-"""A pool of decoding processes, each running picture.py, fed and read by one thread each."""
+"""Runs a pool of decoding processes, each of picture.py; a thread each feeds and reads them."""
 
 import base64
 import json
@@ -15,7 +15,7 @@ PROGRAM = [sys.executable, "-P", str(Path(__file__).with_name("picture.py"))]
 
 
 class Decoders:
-    """`workers` processes that decode photographs into shards; a context manager, which ends them all.
+    """Starts `workers` processes that decode photographs into shards; a context manager, which ends them all.
 
     submit(task) takes the arguments of picture.fill as a dict and returns a Future of its answer. "files" may be any
     sequence, and hold encoded images as bytes: it is read only when a process is free to take it.

@@ -1,4 +1,4 @@
-"""What a split is, where that can be verified: it decides which rows of the paper's tables a result may fill."""
+"""Says what a split is, where that can be verified; this decides which rows of the paper's tables it may fill."""
 
 import hashlib
 import re
@@ -43,7 +43,7 @@ def _ilsvrc2012(split: str, classes: list[str], stems: list[str], labels: list[i
 
 
 def _ilsvrc2010(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """By names and numbers: 2010's wnids and ground truth are on no list that this could be compared with."""
+    """Check names and numbers; there is no list of 2010's wnids and ground truth to compare with."""
     if not all(map(WNID.fullmatch, classes)) or _sha256(classes) == WNIDS_2012:
         return False
     if split == "train":
@@ -53,18 +53,18 @@ def _ilsvrc2010(split: str, classes: list[str], stems: list[str], labels: list[i
 
 
 def _fall(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """By names: there is no list. Each split is the part that a hash of its names makes (sources/fall.py)."""
+    """Check names, since there is no list. A hash of the names makes the parts (sources/fall.py)."""
     return all(map(WNID.fullmatch, classes)) and _named_after_class(classes, stems, labels)
 
 
 def _cifar10(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """By the names that sources/cifar10.py gives to the images of the archive, in its order."""
+    """Check the names that sources/cifar10.py gives to the images of the archive, in its order."""
     in_order = stems == [f"{split}_{number:05d}" for number in range(len(stems))]
     return in_order and classes == CIFAR_10_CLASSES and _equally_many(classes, labels)
 
 
 def _cifar10_as_jpeg(split: str, classes: list[str], stems: list[str], labels: list[int]) -> bool:
-    """By the names that the tree of JPEGs has. They are not the same pixels, and fill no row of the tables."""
+    """Check the names that the tree of JPEGs has; its pixels are not the archive's, and fill no row of the tables."""
     expected = [(label, f"{number:04d}") for label in range(10) for number in range(len(stems) // 10)]
     return classes == CIFAR_10_CLASSES and sorted(zip(labels, stems, strict=True)) == expected
 

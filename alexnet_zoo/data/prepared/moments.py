@@ -1,4 +1,4 @@
-"""The mean image (section 2) and the colour covariance (section 4.1) of a training set, from its shards."""
+"""Computes the mean image (section 2) and the colour covariance (section 4.1) of a training set from its shards."""
 
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement

@@ -1,4 +1,4 @@
-"""Photographs to 256x256 arrays, once (section 2): decoded in parallel, written as shards, resumable."""
+"""Turns photographs into 256x256 arrays, once (section 2): decodes in parallel, writes shards, can be resumed."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""Which photographs each shard is made of, and which shards still hold them after photographs were added or removed."""
+"""Says which photographs make each shard, and which shards stay after photographs were added or removed."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from alexnet_zoo.data.sources.source import Source
 
 @dataclass
 class Slice:
-    """The photographs of one shard; three sequences of equal length."""
+    """Lists the photographs of one shard, in three sequences of equal length."""
 
     shard: str
     split: str

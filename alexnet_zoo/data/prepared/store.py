@@ -1,4 +1,4 @@
-"""A prepared folder while it is being made: every file is complete, synced and checked before it has its final name.
+"""Makes a prepared folder, in which every file is complete, synced and checked before it has its final name.
 
     prepared.json, mean.npy, SPLIT-labels.npy, SPLIT-names.txt, SPLIT-00000.npy or .jpegs ...   (dataset.py reads them)
 
@@ -29,7 +29,7 @@ PREPARED, PREPARING = "prepared.json", "preparing.json"
 
 @dataclass
 class Split:
-    """One split, ready to be described: labels and names of the images that its shards hold, in their order."""
+    """Holds what describes a split: labels and names of the images in its shards, in their order."""
 
     labels: list[int]  # all NO_LABEL where they are not known
     names: list[str]
@@ -38,7 +38,7 @@ class Split:
 
 
 class Store:
-    """A prepared folder that is begun, gone on with, or finished already.
+    """Begins a prepared folder, goes on with it, or finds it finished.
 
     Attributes: finished, whether it was complete; shards, {file: entry} of the shards that are finished.
     """

@@ -1,1 +1,1 @@
-"""Where photographs come from: which files make up which split, and the class of each."""
+"""Finds photographs: which files make up which split, and the class of each."""

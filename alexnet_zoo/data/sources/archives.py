@@ -1,4 +1,4 @@
-"""Photographs inside tar archives, read where they lie: an index of names, first bytes and lengths, made once."""
+"""Reads photographs where they lie in tar archives, by an index of names, first bytes and lengths, made once."""
 
 import hashlib
 import tarfile

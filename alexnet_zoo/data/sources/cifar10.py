@@ -1,6 +1,6 @@
-"""CIFAR-10 as distributed: cifar-10-python.tar.gz or cifar-10-binary.tar.gz, 60,000 images of 32x32 pixels.
+"""Reads CIFAR-10 as distributed: cifar-10-python.tar.gz or cifar-10-binary.tar.gz, 60,000 images of 32x32 pixels.
 
-The first is made of pickles. They are read as lists of instructions, of which none is carried out.
+The first is made of pickles. Their instructions are read, and none is carried out.
 """
 
 import pickletools

@@ -1,4 +1,4 @@
-"""The whole of ImageNet: a folder of one tar for each synset, or one tar of those; Fall 2009 and Fall 2011."""
+"""Lists the whole of ImageNet, Fall 2009 or Fall 2011: a folder with a tar for each synset, or one tar of those."""
 
 import re
 from dataclasses import dataclass
@@ -80,7 +80,7 @@ def _release(path: Path, synsets: int, releases: tuple[Release, ...]) -> Release
 
 
 def _rows_by_class(members: Members, single: bool) -> dict[str, list[tuple[str, int]]]:
-    """{wnid: [(WNID/FILE, row), ...]}, sorted; the wnid is the name of the tar that a photograph lies in."""
+    """Group photographs by the tar that they lie in, whose name is a wnid: {wnid: [(WNID/FILE, row), ...]}, sorted."""
     rows: dict[str, list[tuple[str, int]]] = {}
     for row, name in enumerate(members.names):
         tar = Path(members.archives[members.archive[row]]).name if single else name.partition("/")[0]

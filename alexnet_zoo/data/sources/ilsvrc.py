@@ -1,4 +1,4 @@
-"""ILSVRC-2010 and ILSVRC-2012 as distributed: tars of photographs, and a development kit that says what they are.
+"""Lists ILSVRC-2010 and -2012 as distributed: tars of photographs, and a development kit that says what they are.
 
 Labels here are indices into the sorted wnids. The kits number the classes in another order, 1 to 1,000; inner nodes of
 the hierarchy come after those.

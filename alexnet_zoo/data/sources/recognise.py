@@ -1,4 +1,4 @@
-"""What a source of photographs is, by its name and by the names of what lies in it."""
+"""Recognises a source of photographs by its name and by the names of what lies in it."""
 
 import tarfile
 from pathlib import Path

@@ -1,6 +1,6 @@
-"""Where photographs come from: which files make up which split, and the class of each.
+"""Finds photographs: which files make up which split, and the class of each.
 
-This file knows trees of class folders; archives.py, ilsvrc.py, fall.py, cifar10.py and named.py the other sources.
+This file knows trees of class folders; archives.py, ilsvrc.py, fall.py, cifar10.py and named.py know other sources.
 """
 
 import hashlib
@@ -20,7 +20,7 @@ Tree = dict[str, list[str]]  # {class: [CLASS/FILE, ...]}
 
 @dataclass
 class Listing:
-    """The photographs of one split, in the order in which they are prepared; three sequences of equal length."""
+    """Lists the photographs of one split, in the order in which they are prepared; three sequences of equal length."""
 
     names: list[str]  # CLASS/FILE: the same wherever the tree lies
     labels: list[int]  # indices into Source.classes; all NO_LABEL where they are not known
@@ -29,7 +29,7 @@ class Listing:
 
 @dataclass
 class Source:
-    """A set of photographs: classes sorted by name (a label is an index into them), splits from SPLITS."""
+    """Lists a set of photographs: classes sorted by name (a label is an index into them), splits from SPLITS."""
 
     name: str
     classes: list[str]

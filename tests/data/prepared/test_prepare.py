@@ -31,7 +31,7 @@ def test_every_image_with_its_name_and_label(small_tree, small_prepared):
     assert (small_prepared.name, small_prepared.classes) == ("pets", ["cat", "dog"])
     for split, count in (("train", 50), ("val", 10)):
         dataset = small_prepared.split(split)
-        assert len(dataset) == dataset.images == len(dataset.names) == count
+        assert len(dataset) == len(dataset.names) == count
         for name, label, image in zip(dataset.names, dataset.labels, whole(dataset), strict=True):
             assert name.split("/")[0] == small_prepared.classes[label]
             original = Image.open(small_tree / split / name)
