@@ -89,18 +89,12 @@ class Store:
             self._write_json(PREPARING, self.key | {"shards": self.shards})
 
     def finish(
-        self,
-        name: str,
-        classes: list[str],
-        splits: dict[str, Split],
-        threads: int,
-        devkit_ids: list[int] | None = None,
+        self, name: str, classes: list[str], splits: dict[str, Split], threads: int, devkit_ids: list[int] | None = None
     ) -> None:
         """Write labels, names, mean and colour of "train", and prepared.json."""
         described = {split: self._describe(split, classes, content) for split, content in splits.items()}
         mean_of = "train" if "train" in splits else next(iter(splits))  # an evaluation may want no more than a test set
-        entries = splits[mean_of].shards
-        opened = [open_shard(self.folder, entry, self.image_size, self.encoding) for entry in entries]
+        opened = [open_shard(self.folder, shard, self.image_size, self.encoding) for shard in splits[mean_of].shards]
         mean, covariance = moments(opened, threads)
         eigenvalues, eigenvectors = principal_components(covariance)
         with written_whole(self.folder / "mean.npy") as path, open(path, "wb") as out:
@@ -108,11 +102,8 @@ class Store:
         prepared = {"format": FORMAT, "name": name, **self.key, "classes": classes, "splits": described}
         prepared["devkit_ids"] = devkit_ids
         prepared["mean"] = self._checksummed("mean.npy") | {"of": mean_of}
-        prepared["colour"] = {
-            "covariance": covariance.tolist(),
-            "eigenvalues": eigenvalues.tolist(),
-            "eigenvectors": eigenvectors.tolist(),
-        }
+        colour = dict(covariance=covariance, eigenvalues=eigenvalues, eigenvectors=eigenvectors)
+        prepared["colour"] = {name: array.tolist() for name, array in colour.items()}
         self._write_json(PREPARED, prepared)
         (self.folder / PREPARING).unlink()
 
@@ -122,10 +113,9 @@ class Store:
             np.save(out, np.array(content.labels, np.int64))
         with written_whole(self.folder / names) as path:
             path.write_text("".join(f"{name}\n" for name in content.names), "utf-8", "surrogateescape", "\n")
-        labelled = NO_LABEL not in content.labels
         return {
             "images": len(content.names),
-            "labelled": labelled,
+            "labelled": NO_LABEL not in content.labels,
             "identity": identify(split, classes, content.names, content.labels, len(content.unreadable)),
             "shards": content.shards,
             "labels": self._checksummed(labels),

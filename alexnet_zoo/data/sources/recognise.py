@@ -16,10 +16,7 @@ FALL_WHOLE = "fall11_whole.tar"
 
 
 def open_source(
-    source: Path | str,
-    val_fraction: float = 0.1,
-    splits: tuple[str, ...] | None = None,
-    cache: Path | None = None,
+    source: Path | str, val_fraction: float = 0.1, splits: tuple[str, ...] | None = None, cache: Path | None = None
 ) -> Source:
     """Find the photographs of a source.
 
