@@ -9,7 +9,7 @@ from typing import Annotated, Optional
 
 import typer
 
-from alexnet_zoo.errors import UserError
+from alexnet_zoo.errors import UserError, names_there_are
 from alexnet_zoo.files import check_writable
 
 app = typer.Typer(
@@ -120,7 +120,10 @@ def timm_(
         raise UserError(f"{script}: no such script; clone https://github.com/huggingface/pytorch-image-models", 2)
     sys.argv = [str(script), *context.args]
     sys.path.insert(0, str(script.resolve().parent))  # as python does
-    runpy.run_path(str(script), run_name="__main__")
+    try:
+        runpy.run_path(str(script), run_name="__main__")
+    except Exception as error:  # whatever the script makes of its arguments
+        raise UserError(f"{script}: {type(error).__name__}: {error}; --debug before timm shows where") from error
 
 
 @app.command(epilog="Example: alexzoo recipes table2-one-cnn-pretrained")
@@ -349,7 +352,7 @@ def benchmark(
     from alexnet_zoo.benchmark import BENCHMARKS, measure
 
     if what not in BENCHMARKS:
-        raise UserError(f"benchmark {what}: there are {', '.join(BENCHMARKS)}", exit_code=2)
+        raise UserError(f"benchmark {what}: {names_there_are(what, BENCHMARKS)}", exit_code=2)
     options = dict(model=model, batch_size=batch_size, repetitions=repetitions, device=device, threads=threads)
     if out is not None:
         check_writable(out / f"{what}.csv")

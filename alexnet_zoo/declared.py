@@ -1,13 +1,13 @@
 """Finds what is declared in files: recipes (reproduce/), export targets (export/), published numbers (reports/)."""
 
 import tomllib
-from difflib import SequenceMatcher, get_close_matches
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from alexnet_zoo.errors import UserError
+from alexnet_zoo.errors import UserError, names_there_are
 
 PACKAGE = Path(__file__).resolve().parent
 
@@ -32,7 +32,7 @@ def list_declared(folder: str, suffix: str = ".toml") -> list[Path]:
 def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
     """Find the file NAME + suffix of a folder; a path to a file of the user's own is itself.
 
-    Raises: UserError (exit code 2), which lists the names there are, the nearest first.
+    Raises: UserError (exit code 2), which lists the names there are, and which may be meant.
     """
     if Path(name).is_file():
         return Path(name)
@@ -41,8 +41,7 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
     if path.is_file():
         return path
     names = [file.name.removesuffix(suffix) for file in list_declared(folder, suffix)]
-    have = ", ".join(sorted(names, key=lambda other: -SequenceMatcher(None, stem, other).ratio())) or "nothing"
-    raise UserError(f"{name}: no such file, and not in {folder}/, which has: {have}", exit_code=2)
+    raise UserError(f"{name}: no such file, and not in {folder}/; {names_there_are(stem, names)}", exit_code=2)
 
 
 def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict:
@@ -86,12 +85,19 @@ def _with_bases(folder: str, path: Path, own: tuple[str, ...]) -> list[tuple[Pat
     raise UserError(f"{path}: its base leads back to itself; break the circle", exit_code=2)
 
 
+def label_of(path: Path) -> str:
+    """Give what a message calls a declaration: a shipped one by its name, a user's own by its path."""
+    shipped = any(path.is_relative_to(folder_of(folder)) for folder in ("reproduce", "export"))
+    return path.stem if shipped else str(path)
+
+
 def validated(model: type[BaseModel], path: Path, fields: dict[str, Any]):
     """Make a `model` of the fields; raise UserError (exit code 2) with the file, the field and what is allowed."""
     try:
         return model(**fields)
     except ValidationError as error:
-        raise UserError(f"{path}: {_explain(error, list(model.model_fields))}", exit_code=2) from error
+        explained = _explain(error, list(model.model_fields))
+        raise UserError(f"{label_of(path)}: {explained}", exit_code=2) from error
 
 
 def _explain(error: ValidationError, allowed: list[str]) -> str:

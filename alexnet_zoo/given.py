@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +17,7 @@ from alexnet_zoo.data.prepared.dataset import Dataset, Prepared, open_prepared
 from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.data.prepared.prepare import prepare
 from alexnet_zoo.data.sources.named import is_dataset_name
-from alexnet_zoo.errors import UserError
+from alexnet_zoo.errors import UserError, names_there_are
 from alexnet_zoo.models import model_names
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.progress import say
@@ -96,9 +95,8 @@ def run_of(weights: Path) -> Path:
 def image_size_of_model(name: str) -> int:
     """The side of the images whose centre crops a timm model reads; UserError where timm has no such model."""
     if not timm.is_model(name):
-        near = get_close_matches(name, model_names(), n=1)
-        hint = f"did you mean {near[0]}?" if near else "see `alexzoo models`"
-        raise UserError(f"{name}: timm has no such model, and no run lies there; {hint}", exit_code=2)
+        known = names_there_are(name, model_names())
+        raise UserError(f"{name}: timm has no such model, and no run lies there; {known}", exit_code=2)
     cfg = timm.get_pretrained_cfg(name)
     return round(cfg.input_size[-1] / cfg.crop_pct)
 

@@ -12,7 +12,7 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from alexnet_zoo.errors import UserError
+from alexnet_zoo.errors import UserError, names_there_are
 from alexnet_zoo.models.variants import model_names
 
 FLOAT = 4  # bytes of a float32
@@ -77,7 +77,7 @@ def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **mode
     Raises UserError where there is no such network, ValueError where its columns cannot be apart.
     """
     if name not in model_names():
-        raise UserError(f"{name}: no such network; there are {', '.join(model_names())}", exit_code=2)
+        raise UserError(f"{name}: no such network; {names_there_are(name, model_names())}", exit_code=2)
     with torch.device("meta"):
         model = timm.create_model(name, local_columns=1 if per_device else None, **model_args)
     side = model_args.get("img_size", model.pretrained_cfg["input_size"][-1])

@@ -6,13 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from alexnet_zoo.data.prepared.dataset import Dataset
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.pedigree import from_text, to_text
-from alexnet_zoo.progress import Progress
+from alexnet_zoo.progress import Progress, say
 
 CROPS_AT_A_TIME = 64  # about 40 MB of input; larger batches are no faster on a CPU
 
@@ -65,6 +66,7 @@ def open_members(
         classifier = OnnxClassifier(path, device)
         if foreign is not None and "classes" not in classifier.metadata:
             preprocessing = foreign.preprocessing(dataset, classifier.input_size)
+            say(f"{path}: crops of {preprocessing.crop_size} from images of {preprocessing.image_size} pixels")
         else:
             preprocessing = Preprocessing.from_metadata(classifier.metadata, classifier.path)
         _check_fit(classifier, preprocessing, dataset, views)
@@ -107,13 +109,18 @@ def batches(
             return dataset.gather(range(rows.start, rows.stop), corner, corner, dataset.image_size).numpy()
         return preprocessing.crops(dataset, rows, views).numpy()
 
-    with ThreadPoolExecutor(max_workers=1) as loader:
-        ahead = loader.submit(load, rows[0])
-        for these, following in zip(rows, [*rows[1:], None], strict=True):
-            loaded = ahead.result()
-            if following is not None:
-                ahead = loader.submit(load, following)
-            yield these, loaded
+    threads = torch.get_num_threads()
+    # On one thread: torch's others would take the cores from onnxruntime's, and wait for each other at every crop.
+    try:
+        with ThreadPoolExecutor(max_workers=1, initializer=torch.set_num_threads, initargs=(1,)) as loader:
+            ahead = loader.submit(load, rows[0])
+            for these, following in zip(rows, [*rows[1:], None], strict=True):
+                loaded = ahead.result()
+                if following is not None:
+                    ahead = loader.submit(load, following)
+                yield these, loaded
+    finally:
+        torch.set_num_threads(threads)  # for threads that begin later
 
 
 def some_crops(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:

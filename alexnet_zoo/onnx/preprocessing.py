@@ -101,6 +101,9 @@ class Foreign:
             raise UserError(f"--order {self.order}: must be rgb or bgr", exit_code=2)
         if min(self.std) <= 0:
             raise UserError(f"--std {self.std}: must be above 0", exit_code=2)
+        divides = self.std != (1.0, 1.0, 1.0)
+        if divides and any(self.mean) and (max(self.mean) <= 1) != (max(self.std) <= 1):
+            raise UserError(f"--mean {self.mean} --std {self.std}: give both of 0 to 1, or both of 0 to 255", 2)
 
     @classmethod
     def from_options(cls, mean: str | None, std: str | None, size: int | None, order: str | None) -> "Foreign | None":
@@ -112,8 +115,10 @@ class Foreign:
         return cls(**said) if said else None
 
     def preprocessing(self, dataset: Dataset, input_size: int | None) -> Preprocessing:
-        """For the images of a split and an input of input_size pixels (None: any; size says it)."""
-        crop_size = self.size or input_size or dataset.image_size
+        """For the images of a split and an input of input_size pixels; UserError where that is None, and size too."""
+        crop_size = self.size or input_size
+        if crop_size is None:
+            raise UserError("the network takes images of any size: say that of the crops with --size", exit_code=2)
         if crop_size > dataset.image_size:
             raise UserError(f"--size {crop_size}: the data has images of {dataset.image_size} pixels", exit_code=2)
         unit = 255.0 if max(*self.mean, *self.std) <= 1 and any(self.mean) else 1.0

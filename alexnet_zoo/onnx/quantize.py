@@ -1,5 +1,6 @@
 """Lowers precision to float16, or to 8 bits calibrated on images, and measures what that costs in errors."""
 
+import logging
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ def to_int8(proto: onnx.ModelProto, calibration: np.ndarray | None) -> onnx.Mode
     with tempfile.TemporaryDirectory() as folder:
         source, result = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(proto, source)
+        logging.disable(logging.WARNING)  # it advises shape inference and fusion, which it does not need here
         quantize_static(
             source,
             result,

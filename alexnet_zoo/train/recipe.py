@@ -8,7 +8,7 @@ from typing import Any, Literal
 import tomli_w
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from alexnet_zoo.declared import declared, origins, read_declared, validated
+from alexnet_zoo.declared import declared, label_of, origins, read_declared, validated
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.differences import DIFFERENCES
 
@@ -120,12 +120,13 @@ def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
     fields = {"name": path.stem, **read_declared("reproduce", path, own=("name", "reproduces"))}
     for override in overrides:
         _override(fields, override)
+    label = label_of(path)
     if fields.get("lr_biases", 1.0) != 1.0:  # a multiple, which fell with the rate of the weights
-        raise UserError(f"{path}: lr_biases is no field any more; set bias_lr, the biases' own rate, as 0.02", 2)
+        raise UserError(f"{label}: lr_biases is no field any more; set bias_lr, the biases' own rate, as 0.02", 2)
     recipe = validated(Recipe, path, without_retired(fields))
     if recipe.crop_size > recipe.image_size:
-        raise UserError(f"{path}: crop_size {recipe.crop_size} is over image_size {recipe.image_size}; lower it", 2)
-    _refuse_idle(recipe, path)
+        raise UserError(f"{label}: crop_size {recipe.crop_size} is over image_size {recipe.image_size}; lower it", 2)
+    _refuse_idle(recipe, label)
     return recipe
 
 
@@ -134,7 +135,7 @@ def without_retired(fields: dict[str, Any]) -> dict[str, Any]:
     return {field: value for field, value in fields.items() if field != "expect" and (field, value) != ("lr_biases", 1)}
 
 
-def _refuse_idle(recipe: Recipe, path: Path) -> None:
+def _refuse_idle(recipe: Recipe, label: str) -> None:
     """Raises UserError for a field that another one makes meaningless; its default is written out by older runs."""
     schedule = f'schedule = "{recipe.schedule}"'
     reasons = {
@@ -147,7 +148,7 @@ def _refuse_idle(recipe: Recipe, path: Path) -> None:
     for field, reason in reasons.items():
         value, default = getattr(recipe, field), Recipe.model_fields[field].default
         if reason and value != default:
-            raise UserError(f"{path}: {field} = {value} says nothing with {reason}; set {field}={default}", 2)
+            raise UserError(f"{label}: {field} = {value} says nothing with {reason}; set {field}={default}", 2)
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:

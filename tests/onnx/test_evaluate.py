@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import onnx
@@ -9,7 +10,15 @@ import torch
 from onnx import TensorProto, helper
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.evaluate import OnnxClassifier, Preprocessing, evaluate, probabilities, rank_of_label, softmax
+from alexnet_zoo.onnx.evaluate import (
+    OnnxClassifier,
+    Preprocessing,
+    batches,
+    evaluate,
+    probabilities,
+    rank_of_label,
+    softmax,
+)
 
 PIXELS = (slice(0, 112), slice(8, 120), slice(16, 128))  # of 128: the near edge, the centre, the far edge
 
@@ -171,3 +180,15 @@ def test_data_that_does_not_fit(exported, few):
     with pytest.raises(UserError, match="--views 5") as error:
         evaluate([exported.path], few, 5)
     assert error.value.exit_code == 2
+
+
+def test_preparing_crops_leaves_torchs_threads_as_they_were(exported, digits):
+    before = torch.get_num_threads()
+    split = digits.split("test")
+    classifier = OnnxClassifier(exported.path, "cpu")
+    inputs = Preprocessing.from_metadata(classifier.metadata, classifier.path)
+    rows, crops = next(batches(classifier, inputs, split, 10, 20))
+    assert crops.shape[0] == 10 * (rows.stop - rows.start) == 20
+    assert torch.get_num_threads() == before
+    with ThreadPoolExecutor(1) as later:
+        assert later.submit(torch.get_num_threads).result() == before

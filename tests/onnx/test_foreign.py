@@ -73,9 +73,13 @@ def test_what_does_not_fit_is_one_line(tmp_path, digits):
         evaluate([ten], split, 1, "cpu", foreign=Foreign(size=96))
     with pytest.raises(UserError, match="--size 500"):
         evaluate([ten], split, 1, "cpu", foreign=Foreign(size=500))
+    with pytest.raises(UserError, match="--size"):
+        Foreign().preprocessing(split, None)
     for wrong in (
         lambda: Foreign(order="gbr"),
         lambda: Foreign(std=(0, 1, 1)),
+        lambda: Foreign(mean=(0.485, 0.456, 0.406), std=(58.4, 57.1, 57.4)),
+        lambda: Foreign(mean=(124, 117, 104), std=(0.229, 0.224, 0.225)),
         lambda: parse_channels("--mean", "1,2"),
     ):
         with pytest.raises(UserError, match="--order|--std|--mean"):

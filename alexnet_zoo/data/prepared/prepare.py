@@ -16,7 +16,7 @@ from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.data.sources.source import Source
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import PARTIAL, check_writable, sha256_of, written_whole
-from alexnet_zoo.progress import Progress
+from alexnet_zoo.progress import Progress, say
 
 TASK_IMAGES = 32  # images that a process decodes between two reports
 OPEN_SHARDS = 2  # while one is finished, the next is decoded
@@ -60,7 +60,21 @@ def prepare(
         _write_shards(source.name, slices, store, workers, 1.0 if skip_unreadable else MAX_UNREADABLE)
         splits = {split: finished_split(slices, store, split) for split in source.splits}
         store.finish(source.name, source.classes, splits, workers, source.devkit_ids)
+        if shared := shared_images(open_prepared(out)):
+            say(f"{out}: {len(shared)} images of train are in val or test too, such as {shared[0]}; errors are too low")
     return open_prepared(out)
+
+
+def shared_images(prepared: Prepared) -> list[str]:
+    """List the images of train that are, under the same name and pixel for pixel, in another split too."""
+    rows = {split: {name: row for row, name in enumerate(dataset.names)} for split, dataset in prepared.splits.items()}
+    train, found = rows.pop("train", {}), []
+    for split, others in rows.items():
+        for name in train.keys() & others.keys():
+            places = (("train", train[name]), (split, others[name]))
+            one, other = (prepared.split(s).gather([row], [0], [0], prepared.image_size) for s, row in places)
+            found += [name] if one.equal(other) else []
+    return sorted(found)
 
 
 def check_out(out: Path, source: Path | str) -> None:

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 
 from alexnet_zoo.data.prepared.dataset import verify
 from alexnet_zoo.data.prepared.decoders import Decoders
-from alexnet_zoo.data.prepared.prepare import prepare
+from alexnet_zoo.data.prepared.prepare import prepare, shared_images
 from alexnet_zoo.errors import UserError
 
 
@@ -102,7 +102,7 @@ def test_shard_without_a_readable_photograph(tmp_path, write_tree):
 PROGRAM = """
 import sys
 from pathlib import Path
-from alexnet_zoo.data.prepared.prepare import prepare
+from alexnet_zoo.data.prepared.prepare import prepare, shared_images
 prepare(Path(sys.argv[1]), Path(sys.argv[2]), image_size=64, workers=2, shard_images=8)
 """
 
@@ -226,3 +226,12 @@ def test_real_photographs(photographs, tmp_path):
     assert prepared.eigenvalues[0] > 5 * prepared.eigenvalues[1] > 0  # natural images vary most in brightness
     assert np.abs(prepared.eigenvectors[:, 0] - 3**-0.5).max() < 0.15
     verify(prepared.folder)
+
+
+def test_a_warning_where_train_and_val_share_images(small_tree, small_prepared, tmp_path, capsys):
+    assert shared_images(small_prepared) == []
+    for split in ("train", "val"):
+        shutil.copytree(small_tree / "val", tmp_path / "tree" / split)
+    prepared = prepare(tmp_path / "tree", tmp_path / "out", 32)
+    assert shared_images(prepared) == sorted(prepared.split("val").names)
+    assert "10 images of train are in val or test too" in capsys.readouterr().err
