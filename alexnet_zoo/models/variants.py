@@ -118,63 +118,99 @@ default_cfgs = generate_default_cfgs(
 )
 
 
-def network(name: str, net: Net, what: str) -> None:
-    """Registers the network of a list with timm; `what` describes it in `alexzoo models`.
-
-    timm.create_model's keywords change the list where keywords.py knows them; AlexNet and timm take the others.
-    """
-
-    def create(pretrained: bool = False, **kwargs) -> AlexNet:
-        asked, others = changed(net, kwargs)
-        taps = dict(out_indices=tuple(range(len(net.names(layers.Convolution)))))
-        keywords = dict(feature_cfg=taps, pretrained_filter_fn=filter_state_dict, net=asked)
-        return build_model_with_cfg(AlexNet, name, pretrained, **keywords, **others)
-
-    create.__name__, create.__doc__ = name, what
-    register_model(create)
+def _create(name: str, pretrained: bool, keywords: dict, net: Net) -> AlexNet:
+    """The network of a list: keywords.py knows those that change the list, AlexNet and timm take the others."""
+    asked, others = changed(net, keywords)
+    taps = dict(out_indices=tuple(range(len(net.names(layers.Convolution)))))
+    own = dict(feature_cfg=taps, pretrained_filter_fn=filter_state_dict, net=asked)
+    return build_model_with_cfg(AlexNet, name, pretrained, **own, **others)
 
 
-network("alexnet_krizhevsky", PAPER, "Two columns, as published: 60,965,224 parameters.")
+@register_model
+def alexnet_krizhevsky(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Two columns, as published: 60,965,224 parameters."""
+    return _create("alexnet_krizhevsky", pretrained, kwargs, PAPER)
 
-what = "The net of one column that section 3.2 compares with: half the kernels in conv1-4, all in conv5 and after."
-network("alexnet_krizhevsky_1gpu", ONE_GPU, what)
 
-what = "One tower of full width in which every layer reads all maps: the AlexNet of many blogs."
-network("alexnet_krizhevsky_ungrouped", replace(PAPER, columns=1), what)
+@register_model
+def alexnet_krizhevsky_1gpu(pretrained: bool = False, **kwargs) -> AlexNet:
+    """The net of one column that section 3.2 compares with: half the kernels in conv1-4, all in conv5 and after."""
+    return _create("alexnet_krizhevsky_1gpu", pretrained, kwargs, ONE_GPU)
 
-what = "With a sixth convolutional layer over pool5, which reads both columns: the nets marked * in Table 2."
-network("alexnet_krizhevsky_6conv", PAPER.with_before("flatten", CONV6, relu), what)
 
-what = "The network that the authors ran for the rows without *, which is not quite the one of the text."
-network("alexnet_krizhevsky_net145", NET145, what)
+@register_model
+def alexnet_krizhevsky_ungrouped(pretrained: bool = False, **kwargs) -> AlexNet:
+    """One tower of full width in which every layer reads all maps: the AlexNet of many blogs."""
+    return _create("alexnet_krizhevsky_ungrouped", pretrained, kwargs, replace(PAPER, columns=1))
 
-what = "The net of one column that the authors ran: alexnet_krizhevsky_1gpu with net 145's order and constants."
-network("alexnet_krizhevsky_net145half", as_run(ONE_GPU), what)
 
-what = "The network that the authors ran for the rows with *: net 145 and a sixth convolutional layer."
-network("alexnet_krizhevsky_net146", NET146, what)
+@register_model
+def alexnet_krizhevsky_6conv(pretrained: bool = False, **kwargs) -> AlexNet:
+    """With a sixth convolutional layer over pool5, which reads both columns: the nets marked * in Table 2."""
+    return _create("alexnet_krizhevsky_6conv", pretrained, kwargs, PAPER.with_before("flatten", CONV6, relu))
 
-what = "Net 146 as pre-trained on Fall 2011: 1,024 linear units a column stand before the 21,843 classes."
-network("alexnet_krizhevsky_net146_2011", NET146.with_before("fc8", fc(2048, reads=BOTH, name="bottleneck")), what)
 
-what = "Net 145 with pooling that does not overlap, and with paddings that fit it."
-net = NET145.with_fields(layers.Pool, window=2).with_fields("conv2", padding=1).with_fields("conv5", padding=0)
-network("alexnet_krizhevsky_net147", net, what)
+@register_model
+def alexnet_krizhevsky_net145(pretrained: bool = False, **kwargs) -> AlexNet:
+    """The network that the authors ran for the rows without *, which is not quite the one of the text."""
+    return _create("alexnet_krizhevsky_net145", pretrained, kwargs, NET145)
 
-network("alexnet_krizhevsky_net148", lrn(NET145, False), "Net 145 without normalisation.")
 
-what = "Net 145 with columns that meet in fc8 only, and are wider: 160 maps each in conv2, 4,096 units in fc6."
-net = NET145.with_fields("conv2", width=320).with_fields("conv3", reads=OWN)
-net = net.with_fields("fc6", width=8192, reads=OWN).with_fields("fc7", reads=OWN)
-network("alexnet_krizhevsky_net150", net, what)
+@register_model
+def alexnet_krizhevsky_net145half(pretrained: bool = False, **kwargs) -> AlexNet:
+    """The net of one column that the authors ran: alexnet_krizhevsky_1gpu with net 145's order and constants."""
+    return _create("alexnet_krizhevsky_net145half", pretrained, kwargs, as_run(ONE_GPU))
 
-what = "Caffe's AlexNet, for its public weights: LRN over both columns with k = 1, 227 pixels."
-network("alexnet_bvlc", init_bias(caffe(PAPER), 0.1), what)
 
-what = "Caffe's reference network, for its public weights: as alexnet_bvlc, but pooled before it is normalised."
-net = PAPER.with_after("conv1", relu, pool, norm).with_after("conv2", relu, pool, norm)
-network("caffenet_bvlc", caffe(net), what)
+@register_model
+def alexnet_krizhevsky_net146(pretrained: bool = False, **kwargs) -> AlexNet:
+    """The network that the authors ran for the rows with *: net 145 and a sixth convolutional layer."""
+    return _create("alexnet_krizhevsky_net146", pretrained, kwargs, NET146)
 
-what = 'torchvision\'s AlexNet ("one weird trick", 2014), for its public weights: one tower, no LRN.'
-net = init_std(ONE_WEIRD_TRICK.with_fields(layers.Drop, inverted=True), "torch")
-network("alexnet_owt", drop_before(net, True), what)
+
+@register_model
+def alexnet_krizhevsky_net146_2011(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 146 as pre-trained on Fall 2011: 1,024 linear units a column stand before the 21,843 classes."""
+    net = NET146.with_before("fc8", fc(2048, reads=BOTH, name="bottleneck"))
+    return _create("alexnet_krizhevsky_net146_2011", pretrained, kwargs, net)
+
+
+@register_model
+def alexnet_krizhevsky_net147(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 145 with pooling that does not overlap, and with paddings that fit it."""
+    net = NET145.with_fields(layers.Pool, window=2).with_fields("conv2", padding=1).with_fields("conv5", padding=0)
+    return _create("alexnet_krizhevsky_net147", pretrained, kwargs, net)
+
+
+@register_model
+def alexnet_krizhevsky_net148(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 145 without normalisation."""
+    return _create("alexnet_krizhevsky_net148", pretrained, kwargs, lrn(NET145, False))
+
+
+@register_model
+def alexnet_krizhevsky_net150(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Net 145 with columns that meet in fc8 only, and are wider: 160 maps each in conv2, 4,096 units in fc6."""
+    net = NET145.with_fields("conv2", width=320).with_fields("conv3", reads=OWN)
+    net = net.with_fields("fc6", width=8192, reads=OWN).with_fields("fc7", reads=OWN)
+    return _create("alexnet_krizhevsky_net150", pretrained, kwargs, net)
+
+
+@register_model
+def alexnet_bvlc(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Caffe's AlexNet, for its public weights: LRN over both columns with k = 1, 227 pixels."""
+    return _create("alexnet_bvlc", pretrained, kwargs, init_bias(caffe(PAPER), 0.1))
+
+
+@register_model
+def caffenet_bvlc(pretrained: bool = False, **kwargs) -> AlexNet:
+    """Caffe's reference network, for its public weights: as alexnet_bvlc, but pooled before it is normalised."""
+    net = PAPER.with_after("conv1", relu, pool, norm).with_after("conv2", relu, pool, norm)
+    return _create("caffenet_bvlc", pretrained, kwargs, caffe(net))
+
+
+@register_model
+def alexnet_owt(pretrained: bool = False, **kwargs) -> AlexNet:
+    """torchvision's AlexNet ("one weird trick", 2014), for its public weights: one tower, no LRN."""
+    net = init_std(ONE_WEIRD_TRICK.with_fields(layers.Drop, inverted=True), "torch")
+    return _create("alexnet_owt", pretrained, kwargs, drop_before(net, True))
