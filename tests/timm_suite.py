@@ -3,7 +3,8 @@
 Fetches timm's source distribution of the installed version (the tests are not in the wheel) through pip into
 ~/.cache/alexnet_zoo, and runs its tests/test_models.py as it stands. The file asks timm for lists of models and makes
 a test of each; here those lists name our networks and no others. Tests that are written for certain models of timm's
-are left out, and nothing else. Those that load published weights are skipped where the weights are not in timm's cache.
+are left out, and one test of one network (UNPADDED). Those that load published weights are skipped where the weights
+are not in timm's cache.
 """
 
 import os
@@ -19,6 +20,9 @@ from timm.models._hub import check_cached_file
 
 from alexnet_zoo.models import model_names
 
+# timm's file lets off, by their names, its own networks whose convolutions have no padding, as conv5 of net 147: maps
+# may shrink below half of what their stride says, here to 3 of 96 / 16.
+UNPADDED = "test_model_forward_features[1-alexnet_krizhevsky_net147]"
 SCRATCH = Path(os.environ.get("ALEXZOO_CACHE", Path.home() / ".cache" / "alexnet_zoo"))
 
 
@@ -59,6 +63,8 @@ class OurModels:
             place.list_models, place.list_pretrained = list_ours, list_our_pretrained
 
     def pytest_runtest_setup(self, item):
+        if item.name == UNPADDED:
+            pytest.skip("conv5 of net 147 has no padding")
         if item.function.__name__.endswith("_pretrained"):
             url = timm.get_pretrained_cfg(item.callspec.params["model_name"]).url
             if not check_cached_file(url):
