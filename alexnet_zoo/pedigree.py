@@ -109,6 +109,15 @@ def pedigree_of(weights: Path) -> Pedigree | None:
     return found if found.weights_sha256 == sha256_of(weights) else found.model_copy(update={"weights_sha256": ""})
 
 
+def ended_with(folder: Path) -> str:
+    """The checksum of the weights that a run ended with; "" where that is not known, or other weights lie there."""
+    if not (folder / FILE).exists():
+        return ""
+    weights = folder / "model.safetensors"
+    ended = _read(folder / FILE).weights_sha256
+    return ended if not weights.exists() or sha256_of(weights) == ended else ""
+
+
 def to_text(pedigrees: list[Pedigree | None]) -> str:
     """The pedigrees of a line's networks, as its column of results.csv holds them; "" where none has one."""
     if not any(pedigrees):

@@ -1,5 +1,6 @@
 """Runs that are really made, rightly and wrongly: what their pedigree says of them in the end, and who refuses them."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -11,12 +12,12 @@ from alexnet_zoo.files import sha256_of
 from alexnet_zoo.given import find_data, open_network
 from alexnet_zoo.onnx.evaluate import evaluate
 from alexnet_zoo.pedigree import FILE, Pedigree
-from alexnet_zoo.plan import make_plan
+from alexnet_zoo.plan import make_plan, start_of
 from alexnet_zoo.report.admission import refusal
 from alexnet_zoo.report.measured import read_results
 from alexnet_zoo.report.paper import MeasuredBy
 from alexnet_zoo.results import append_results
-from alexnet_zoo.train.recipe import Recipe, load_recipe
+from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
 
 SMALL = """
 base = "digits"
@@ -136,6 +137,15 @@ def test_the_start_has_its_own_pedigree():
 
     with pytest.raises(UserError, match="run first: alexzoo reproduce small --set seed=2"):
         reproduce("tuned", "no-such-seed", "start_seed=2")
+
+
+def test_a_number_behind_a_recipes_name_may_be_another_recipes():
+    for name in ("as-run-145", "as-run-145-2010"):
+        (run := Path("runs") / name).mkdir(parents=True)
+        save_recipe(load_recipe(name), run / "recipe.toml")
+    os.utime("runs/as-run-145", (1, 1))  # the other was written to last
+    assert start_of(load_recipe("as-run-146-2009")) == Path("runs/as-run-145/model.safetensors")
+    assert make_plan("as-run-145", None, resume=True).folder == Path("runs/as-run-145")
 
 
 @pytest.mark.slow

@@ -8,6 +8,8 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from pydantic import ValidationError
+
 from alexnet_zoo.data.published import PUBLISHED_SETS
 from alexnet_zoo.pedigree import ImageSet, Pedigree
 from alexnet_zoo.report.measured import Result, identified
@@ -66,7 +68,10 @@ class Judge:
         if pedigree.recipe["name"] != name:
             return [f"trained by {pedigree.recipe['name']}, not by {name}"]
         data = PUBLISHED_SETS[recipe.data].name if recipe.data in PUBLISHED_SETS else self.images
-        reasons = _changes(pedigree, recipe)
+        try:
+            reasons = _changes(pedigree, recipe)
+        except ValidationError:
+            return ["its recipe has fields that this version does not know"]
         reasons += _wrong_images("trained on", pedigree.trained_on, f"{data} {recipe.train_split}")
         if recipe.schedule == "plateau":
             reasons += _wrong_images("steered by", pedigree.steered_by, f"{data} {recipe.eval_split}")

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
+from alexnet_zoo.pedigree import ended_with
 from alexnet_zoo.report.diagram import network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.kernels import load_kernels, selectivity
@@ -120,8 +121,14 @@ def _measure(claim: Claim, metric: Metric | None, results: Results) -> list[Meas
         return [found for (recipe,) in claim.pairs for found in _test_gaps(claim, recipe, results.results)]
     if claim.kind not in MEASURES:
         return []
-    admitted = [run for run in results.runs if measurements(run.results, claim.arm(run.recipe_name))]
-    return _of_runs(claim, admitted)
+    return _of_runs(claim, [run for run in results.runs if _is_admitted(claim, run)])
+
+
+def _is_admitted(claim: Claim, run: RunRecord) -> bool:
+    """Whether a run's own network may stand in a claim, so that its curves, times and weights may."""
+    lines = measurements(run.results, claim.arm(run.recipe_name))
+    own = ended_with(run.folder) if lines else ""
+    return own != "" and any(one.weights_sha256 == own for line in lines for one in line.pedigrees)
 
 
 def _of_runs(claim: Claim, runs: list[RunRecord]) -> list[Measured]:
@@ -189,7 +196,9 @@ def _overfitting(run: RunRecord) -> float | None:
 
 
 def _time(first: RunRecord, second: RunRecord) -> Measured | None:
-    """Time an image of two columns on two devices to that of one device of the same kind."""
+    """Time an image of two columns, each on a device, to that of one device of the same kind."""
+    if {process["column"] for process in first.processes} != {0, 1}:  # two replicas are no columns
+        return None
     if (first.devices, second.devices) != (2, 1) or first.environment.get("device") != second.environment.get("device"):
         return None
     return _ratio(RunRecord.seconds_per_image)(first, second)

@@ -50,8 +50,8 @@ def newest_run_folder(parent: Path, name: str, seed: int | None = None) -> Path:
     """The run of that recipe (and seed) that was written to last; UserError where there is none."""
     runs = [path.parent for path in parent.glob(f"{name}*/recipe.toml")]
     runs = [run for run in runs if run.name == name or run.name.removeprefix(f"{name}-").isdigit()]
-    if seed is not None:
-        runs = [run for run in runs if load_recipe(run / "recipe.toml").seed == seed]
+    recipes = {run: load_recipe(run / "recipe.toml") for run in runs}  # as-run-145-2010 is another recipe's
+    runs = [run for run in runs if recipes[run].name == name and seed in (None, recipes[run].seed)]
     if not runs:
         raise UserError(
             f"--resume: no run of {name} in {parent}; name its folder with --out, or start without --resume"

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 
 from alexnet_zoo.data.published import ILSVRC_2012, PUBLISHED_SETS
-from alexnet_zoo.pedigree import ImageSet, Pedigree, pedigree_of, record_end, record_start, to_text
+from alexnet_zoo.pedigree import FILE, ImageSet, Pedigree, from_text, pedigree_of, record_end, record_start, to_text
 from alexnet_zoo.results import COLUMNS
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
@@ -43,6 +43,8 @@ def write_run(folder: Path, *lines: dict, curve: list[dict] = (), recipe: str = 
     folder.mkdir(parents=True)
     if lines:
         write_results(folder / "results.csv", *lines)
+        for pedigree in from_text(lines[0].get("pedigree", ""))[:1]:
+            (folder / FILE).write_text(pedigree.model_dump_json())
     if curve:
         with open(folder / "summary.csv", "w", newline="") as file:
             writer = csv.DictWriter(file, list(curve[0]))

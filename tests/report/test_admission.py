@@ -68,6 +68,13 @@ def test_a_field_younger_than_the_run_counts_as_its_default(made):
     assert reason.startswith("with bias_lr")
 
 
+def test_a_recipe_of_another_version_is_refused_in_words(made):
+    (pedigree,) = made.pedigrees("table2-one-cnn")
+    newer = pedigree.model_copy(update={"recipe": {**pedigree.recipe, "field_of_tomorrow": 1}})
+    reason = why(made, "table2-one-cnn", "table2-one-cnn", [newer])
+    assert reason == "its recipe has fields that this version does not know"
+
+
 def went_on(made, tmp_path, *overrides: list[str], **images) -> Pedigree:
     """A run of table2-one-cnn that goes on from the steps 500, 1000, ... with other fields or images."""
     recipe = load_recipe("table2-one-cnn")

@@ -100,6 +100,15 @@ def test_claims_from_curves_need_the_right_data(tmp_path, made):
     assert cells(table, claim, "measured")[0].value == 9 / 2
     assert cells(table, claim, "verdict") == ["same direction"]
 
+    another = made.by(cifar, "figure1-relu", "seed=1")  # a right network, but not the one that the curves are of
+    made.write_results(runs[0] / "results.csv", another)
+    assert cells(claims_table(load_paper(), read_sources(runs)), claim, "measured") == [None]
+    made.write_results(runs[0] / "results.csv", relu)
+    assert cells(claims_table(load_paper(), read_sources(runs)), claim, "measured")[0].value == 9 / 2
+    (runs[0] / "model.safetensors").write_text("others than those that the run ended with")
+    assert cells(claims_table(load_paper(), read_sources(runs)), claim, "measured") == [None]
+    (runs[0] / "model.safetensors").unlink()
+
     for run, line in zip(runs, (relu, tanh), strict=True):
         made.write_results(run / "results.csv", line | dict(identity=""))
     assert cells(claims_table(load_paper(), read_sources(runs)), claim, "measured") == [None]
@@ -146,9 +155,13 @@ def test_time_compares_two_devices_with_one(tmp_path, made, devices, measured):
     for run, names in ((two, devices), (one, devices[:1])):
         (run / "devices.json").write_text(json.dumps([dict(column=n, device=name) for n, name in enumerate(names)]))
         (run / "environment.json").write_text('{"device": "one kind"}')
-    table = claims_table(load_paper(), read_sources([two, one]))
-    (cell,) = cells(table, "Two columns take slightly less time than the one-GPU net", "measured")
+    claim = "Two columns take slightly less time than the one-GPU net"
+    (cell,) = cells(claims_table(load_paper(), read_sources([two, one])), claim, "measured")
     assert (cell.value if cell else None) == measured
+
+    replicas = [dict(column=0, device=name) for name in devices]  # the whole network on each device
+    (two / "devices.json").write_text(json.dumps(replicas))
+    assert cells(claims_table(load_paper(), read_sources([two, one])), claim, "measured") == [None]
 
 
 def test_overfitting_and_first_loss_from_curves(tmp_path, made):
