@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from alexnet_zoo.data.published import PUBLISHED_SETS
-from alexnet_zoo.pedigree import ImageSet, Pedigree
+from alexnet_zoo.pedigree import Alteration, ImageSet, Pedigree
 from alexnet_zoo.report.measured import Result, identified
 from alexnet_zoo.report.paper import MeasuredBy
 from alexnet_zoo.report.recipes import IMMATERIAL, compared, shipped_recipe, toml_value
@@ -110,9 +110,15 @@ def _changes(pedigree: Pedigree, recipe: Recipe) -> list[str]:
     later = [
         f"{altered.field} at step {altered.step}"
         for altered in pedigree.alterations
-        if altered.field == "seed" or altered.field not in IMMATERIAL | STARTS
+        if (altered.field == "seed" or altered.field not in IMMATERIAL | STARTS) and not _is_younger(altered)
     ]
     return [f"with {', '.join(began)}"] * bool(began) + [f"on the way changed {', '.join(later)}"] * bool(later)
+
+
+def _is_younger(altered: Alteration) -> bool:
+    """Whether a field was only added by a younger version, with which the run went on: it stands at its default."""
+    field = Recipe.model_fields.get(altered.field)
+    return field is not None and altered.before is None and altered.after is not None and altered.after == field.default
 
 
 def _wrong_images(how: str, images: ImageSet, expected: str) -> list[str]:

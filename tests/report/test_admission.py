@@ -99,6 +99,15 @@ def test_what_was_changed_on_the_way_leaves_its_trace(made, tmp_path):
     assert why(made, "table2-one-cnn", "table2-one-cnn", [other]) == "on the way changed trained_on at step 500"
 
 
+def test_a_run_may_go_on_by_a_younger_version(made):
+    (pedigree,) = made.pedigrees("table2-one-cnn")
+    now, images = pedigree.recipe, (pedigree.trained_on, pedigree.steered_by)
+    begun = pedigree.model_copy(update={"recipe": {name: now[name] for name in now if name != "mean_place"}})
+    for recipe, reason in ((now, None), (now | {"mean_place": "centre"}, "on the way changed mean_place at step 500")):
+        went_on = begun.continued(500, recipe, *images).model_copy(update={"weights_sha256": "of the end"})
+        assert why(made, "table2-one-cnn", "table2-one-cnn", [went_on]) == reason
+
+
 @pytest.mark.parametrize(
     "images, reason",
     [
