@@ -69,16 +69,19 @@ def to_int8(proto: onnx.ModelProto, calibration: np.ndarray | None) -> onnx.Mode
         source, result = Path(folder) / "float32.onnx", Path(folder) / "int8.onnx"
         onnx.save(proto, source)
         logging.disable(logging.WARNING)  # it advises shape inference and fusion, which it does not need here
-        quantize_static(
-            source,
-            result,
-            Batches(proto.graph.input[0].name, calibration),
-            op_types_to_quantize=QUANTIZED,
-            nodes_to_exclude=[node.name for node in proto.graph.node if node.name.startswith("norm")],
-            per_channel=True,
-            activation_type=QuantType.QUInt8,  # with signed weights: the product that CPUs have an instruction for
-            weight_type=QuantType.QInt8,
-        )
+        try:
+            quantize_static(
+                source,
+                result,
+                Batches(proto.graph.input[0].name, calibration),
+                op_types_to_quantize=QUANTIZED,
+                nodes_to_exclude=[node.name for node in proto.graph.node if node.name.startswith("norm")],
+                per_channel=True,
+                activation_type=QuantType.QUInt8,  # with signed weights: the product that CPUs have an instruction for
+                weight_type=QuantType.QInt8,
+            )
+        finally:
+            logging.disable(logging.NOTSET)
         return onnx.load(result)
 
 
