@@ -13,7 +13,7 @@ AS_RUN = (
     "noise, rates of conv1): the recipes as-run-* follow the runs, the others the text."
 )
 INTERVALS = "In brackets: the 95% interval (Wilson) from the number of images."
-PRETRAINED = "*: pre-trained on the whole Fall 2011 ImageNet, then fine-tuned."
+PRETRAINED = "*: pre-trained on the whole Fall 2011 ImageNet (here all but some 50,000 images), then fine-tuned."
 TEST_SERVER = (
     "The test labels are kept back: alexzoo evaluate --split test --submission FILE writes what the challenge's server "
     "scores. The score goes into the network's line of results.csv: top5_test_err, and who gave it and when, "
