@@ -42,8 +42,16 @@ class Network:
     stem: str
 
 
+def check_checkpoint(source: str, checkpoint: Path | None) -> None:
+    """Raises UserError where --checkpoint names weights for a run or a file, which have their own."""
+    own = source.endswith((".onnx", ".safetensors")) or (Path(source) / "recipe.toml").exists()
+    if checkpoint is not None and own:
+        raise UserError(f"--checkpoint {checkpoint}: {source} has its own weights; name a model, or no checkpoint", 2)
+
+
 def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Network:
-    """Of a run's folder, a .safetensors file within one, or a timm model's name."""
+    """Opens a run's network, that of a .safetensors file within a run, or a model of timm's by its name."""
+    check_checkpoint(source, checkpoint)
     weights = Path(source) if source.endswith(".safetensors") else None
     run = run_of(weights) if weights else Path(source)
     if (run / "recipe.toml").exists():

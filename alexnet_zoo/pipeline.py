@@ -15,6 +15,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import check_writable, sha256_of
 from alexnet_zoo.given import (
     Network,
+    check_checkpoint,
     find_data,
     image_size_of_model,
     open_data,
@@ -189,6 +190,7 @@ def image_size_of(source: str, size: int | None) -> int:
 
 def as_onnx(source: str, checkpoint: Path | None, data: Path | None) -> Path:
     """The ONNX file that a source stands for; a run's or a model's is exported where it is not there yet."""
+    check_checkpoint(source, checkpoint)
     file = Path(source) if source.endswith(".onnx") else Path(source) / "model.onnx"
     return file if source.endswith(".onnx") or file.exists() else export(open_network(source, checkpoint, data))[0]
 

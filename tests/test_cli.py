@@ -133,6 +133,7 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
         (["export", "alexnet_krizhevsky", "--target", "int8"], 2, ["int8", "--data"]),
         (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "did you mean alexnet_krizhevsky?"]),
         (["evaluate", "nowhere.onnx"], 2, ["--data"]),
+        (["export", "a.safetensors", "--checkpoint", "b.safetensors"], 2, ["b.safetensors", "its own weights"]),
         (["evaluate", "alexnet_bvlc", "--data", "digits", "--out", "/dev/null/a.csv"], 1, ["/dev/null/a.csv"]),
         (["evaluate", "alexnet_bvlc", "--data", "digits", "--predictions", "/proc/p.csv"], 1, ["/proc/p.csv"]),
         (["evaluate", "alexnet_bvlc", "--data", "digits", "--submission", "."], 2, [".: is a folder"]),
