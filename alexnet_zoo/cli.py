@@ -259,7 +259,7 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained network as an ONNX file, checked and compared with torch."""
-    from alexnet_zoo import given, pipeline
+    from alexnet_zoo import pipeline, resolve
     from alexnet_zoo.onnx.target import describe_targets, load_target
 
     if "list" in (source, target):
@@ -268,7 +268,7 @@ def export(
     wanted = load_target(target)
     if out is not None:
         check_writable(out)
-    path, what = pipeline.export(given.open_network(source, checkpoint, data), wanted, out)
+    path, what = pipeline.export(resolve.open_network(source, checkpoint, data), wanted, out)
     print(f"{path}: {what}")
 
 

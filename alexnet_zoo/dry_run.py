@@ -8,8 +8,8 @@ from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.data.published import PUBLISHED_SETS, PublishedSet
 from alexnet_zoo.data.sources.recognise import open_source
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.given import cache_of, is_digits, named_data
 from alexnet_zoo.plan import Plan
+from alexnet_zoo.resolve import cache_of, is_digits, named_data
 from alexnet_zoo.train.checkpoint import list_checkpoints
 from alexnet_zoo.train.columns import planned
 from alexnet_zoo.train.estimate import estimate

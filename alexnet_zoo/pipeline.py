@@ -13,17 +13,6 @@ from alexnet_zoo.data.batches.noise import Noise
 from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import check_writable, sha256_of
-from alexnet_zoo.given import (
-    Network,
-    check_checkpoint,
-    find_data,
-    image_size_of_model,
-    open_data,
-    open_network,
-    run_around,
-    split_to_test,
-    trained_network,
-)
 from alexnet_zoo.onnx import evaluate as onnx_evaluate
 from alexnet_zoo.onnx import export as onnx_export
 from alexnet_zoo.onnx.pixels import with_test_procedure
@@ -36,6 +25,17 @@ from alexnet_zoo.plan import Plan, with_starts
 from alexnet_zoo.progress import say
 from alexnet_zoo.report import write_report
 from alexnet_zoo.report.measured import in_words
+from alexnet_zoo.resolve import (
+    Network,
+    check_checkpoint,
+    find_data,
+    image_size_of_model,
+    open_data,
+    open_network,
+    run_around,
+    split_to_test,
+    trained_network,
+)
 from alexnet_zoo.results import append_results
 from alexnet_zoo.train.launch import by_first, describe, in_processes, joined, under_torchrun
 from alexnet_zoo.train.loop import Interrupted, train
@@ -48,7 +48,7 @@ def reproduce(plan: Plan) -> list[dict]:
 
     Returns the run's rows of results.csv: ten crops, centre crop, or what the recipe's views say.
     """
-    with told_how_to_go_on(plan):
+    with advice_on_interruption(plan):
         return in_processes(plan.gpus, stages, with_starts(plan))
 
 
@@ -90,7 +90,7 @@ def conclude(run: Run, files: list[Path], device: str) -> list[dict]:
 
 
 @contextmanager
-def told_how_to_go_on(plan: Plan) -> Iterator[None]:
+def advice_on_interruption(plan: Plan) -> Iterator[None]:
     """Adds to Interrupted the command that continues the run, in as many processes."""
     try:
         yield

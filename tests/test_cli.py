@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from alexnet_zoo.cli import main
-from alexnet_zoo.given import open_data
+from alexnet_zoo.resolve import open_data
 
 SMALL = ["--set", "image_size=72", "--set", "crop_size=64", "--set", "model_args.img_size=64"]
 SMALL += ["--set", "model_args.width_mult=0.125", "--set", "epochs=1"]

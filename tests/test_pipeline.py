@@ -13,9 +13,9 @@ from alexnet_zoo import pipeline
 from alexnet_zoo.dry_run import dry_run
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
-from alexnet_zoo.given import find_data
 from alexnet_zoo.onnx.evaluate import OnnxClassifier, Preprocessing, probabilities
 from alexnet_zoo.plan import make_plan
+from alexnet_zoo.resolve import find_data
 from alexnet_zoo.train.recipe import load_recipe
 
 SMALL = """

@@ -126,7 +126,7 @@ def matrix_peak(options: Options) -> float:
 
 
 def multiply_adds(model: nn.Module, side: int) -> int:
-    """Counts those of one image, in convolutional and fully connected layers, on the meta device: none is computed."""
+    """Counts the multiply-adds of one image in convolutional and fully connected layers; nothing is computed."""
     with FlopCounterMode(display=False) as counter:
         copy.deepcopy(model).to("meta").eval()(torch.empty(1, 3, side, side, device="meta"))
     return counter.get_total_flops() // 2

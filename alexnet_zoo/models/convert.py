@@ -44,7 +44,7 @@ def _network_of(source: Path, weights: Weights, model: Optional[str]) -> str:
     if name is None and len(fitting) == 1:
         return fitting[0]
     if not fitting:
-        raise UserError(f"{source}: its layers ({', '.join(list(shapes)[:4])}, ...) are those of no network of ours")
+        raise UserError(f"{source}: its layers ({', '.join(list(shapes)[:4])}, ...) fit no network of ours")
     what = f"does not fit {name}" if name else "does not say which network it is for"
     raise UserError(f"{source}: {what}; name one with --model: {', '.join(fitting)}", exit_code=2)
 

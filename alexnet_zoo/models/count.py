@@ -62,7 +62,7 @@ def kept_for_backward(model: nn.Module) -> Iterator[Callable[[], int]]:
 def walk(model: nn.Module, x: Tensor, apart: bool = False) -> Iterator[tuple[str, nn.Module, Tensor, Tensor]]:
     """Runs a model layer by layer; yields each layer's name, the layer, what it read and what it gave.
 
-    apart: the model holds one column; where it reads all of them, its own maps stand for those of each other column.
+    apart: the model holds one column; where a layer reads all columns, its own maps stand in for each other column's.
     """
     for name, layer in model.named_children():
         if apart and name in model.meetings:
@@ -95,7 +95,7 @@ def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **mode
 
 
 def multiply_adds(layer: nn.Module, output: Tensor) -> int:
-    """Counts those of one image: a layer uses each weight once at each place of its output."""
+    """Counts the multiply-adds of one image: a layer uses each weight once at each place of its output."""
     return layer.weight.numel() * math.prod(output.shape[2:]) if isinstance(layer, (nn.Conv2d, nn.Linear)) else 0
 
 

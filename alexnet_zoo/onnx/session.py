@@ -199,7 +199,7 @@ def _inspect(path: Path) -> str:
 
 
 def _tensors(message) -> Iterator[onnx.TensorProto]:
-    """Every tensor anywhere in a model: weights, constants in attributes, those of subgraphs and functions."""
+    """Yields every tensor in a model: weights, constants in attributes, tensors in subgraphs and functions."""
     if isinstance(message, onnx.TensorProto):
         yield message
         return

@@ -74,7 +74,7 @@ class Jobs:
         return Job(folder, begin, recipe, ["reproduce", "--resume", *data, "--out", str(folder)])
 
     def _find(self, arm: str, seed: int) -> Path:
-        """The run's folder; that of another study which this one uses, if the same recipe ended there."""
+        """Finds the run's folder: its own, or another study's (uses) where the same recipe ended."""
         recipe = self.plan.resolved(arm, seed)
         own = self.out / f"{arm}-seed{seed}"
         if not own.exists():

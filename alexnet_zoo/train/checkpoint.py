@@ -73,7 +73,7 @@ def load_tensors(path: Path) -> dict[str, Tensor]:
 
 
 def sealed(state: dict, folder: Path) -> dict:
-    """Makes what state.json holds: the state, its checksum and those of the folder's tensors."""
+    """Makes what state.json holds: the state, its checksum, and the checksums of the folder's tensors."""
     text = json.dumps(state, sort_keys=True).encode()
     sums = {path.name: sha256_of(path) for path in folder.glob("*.safetensors")}
     return {"state": state, "sha256": {"state": hashlib.sha256(text).hexdigest(), **sums}}

@@ -4,7 +4,7 @@ The network knows nothing of this. A process builds the same class with one colu
 that the network declares as a meeting point becomes a Meeting, which fetches the other column's maps while it works on
 its own. Every other layer, LRN included, computes with its own column alone.
 
-Weights, velocities and checkpoints have one canonical form, that of the network in one process: a column's share of
+Weights, velocities and checkpoints have one canonical form, as the network in one process has them: a column's share of
 a parameter is its slice along the first axis (the kernels that the column owns). Each column holds a whole copy of fc8,
 and of what has no axis, such as a batch normalisation's count of steps.
 """

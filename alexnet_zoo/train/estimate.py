@@ -16,8 +16,8 @@ TIMED_STEPS = 3  # after one that warms up
 def estimate(recipe: Recipe, images: int, num_classes: int, layout: Layout) -> dict[str, float]:
     """Estimates steps, seconds and bytes of a run in this layout; trains on noise, in one process, to find out.
 
-    memory_bytes is that of a device: weights, gradients, the optimiser's state, and what a forward pass keeps for the
-    backward pass; measured, or counted (models/count.py) where a device holds one of several columns.
+    memory_bytes is what one device needs: weights, gradients, the optimiser's state, and what a forward pass keeps for
+    the backward pass. It is measured, or counted (models/count.py) where a device holds one of several columns.
     """
     device, replicas = layout.device, layout.replicas
     step = make_step(recipe.model_copy(update={"start_from": ""}), num_classes, Layout(device=device))

@@ -265,7 +265,7 @@ def test_pickles_are_not_executed(tmp_path):
 
 def test_weights_of_other_networks_and_in_other_files_are_refused(tmp_path):
     torch.save({"layer.weight": torch.zeros(3)}, tmp_path / "other.pth")
-    with pytest.raises(UserError, match="those of no network of ours"):
+    with pytest.raises(UserError, match="fit no network of ours"):
         import_weights(tmp_path / "other.pth")
     torch.save(["a list"], tmp_path / "list.pth")
     with pytest.raises(UserError, match="holds a list"):

@@ -20,7 +20,6 @@ from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.data.prepared.prepare import prepare
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.given import open_network
 from alexnet_zoo.models import model_names
 from alexnet_zoo.models.alexnet import PAPER
 from alexnet_zoo.models.lrn import LocalResponseNorm
@@ -33,6 +32,7 @@ from alexnet_zoo.onnx.quantize import cost_of, to_float16, to_int8
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.onnx.target import describe_targets, load_target
 from alexnet_zoo.plan import make_plan
+from alexnet_zoo.resolve import open_network
 
 IMAGE, CROP = 72, 64
 

@@ -1,4 +1,4 @@
-"""What a command is given by name: a network (a run, one of its checkpoints, a model of timm's), and images for it."""
+"""Opens what a command names: a network (a run, one of its checkpoints, a model of timm's), and images for it."""
 
 import hashlib
 import json
