@@ -24,7 +24,7 @@ def blas_on_one_thread() -> threadpool_limits:
 
 
 def cpu_name() -> str:
-    """The processor's name, as Linux tells it; elsewhere what Python knows."""
+    """Tells the processor's name, as Linux tells it; elsewhere what Python knows."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))

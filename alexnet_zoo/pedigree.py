@@ -98,7 +98,7 @@ def record_end(folder: Path, steps: int, planned: int, stopped_early: bool) -> N
 
 
 def pedigree_of(weights: Path) -> Pedigree | None:
-    """The pedigree of a file of weights, from the run that it lies in; None where it lies in none.
+    """Reads the pedigree of a file of weights from the run that it lies in; None where it lies in none.
 
     It has no end where the run ended with other weights, or has not ended.
     """
@@ -110,7 +110,7 @@ def pedigree_of(weights: Path) -> Pedigree | None:
 
 
 def ended_with(folder: Path) -> str:
-    """The checksum of the weights that a run ended with; "" where that is not known, or other weights lie there."""
+    """Tells the checksum of the weights that a run ended with; "" where it is not known, or others lie there."""
     if not (folder / FILE).exists():
         return ""
     weights = folder / "model.safetensors"
@@ -119,14 +119,14 @@ def ended_with(folder: Path) -> str:
 
 
 def to_text(pedigrees: list[Pedigree | None]) -> str:
-    """The pedigrees of a line's networks, as its column of results.csv holds them; "" where none has one."""
+    """Writes the pedigrees of a line's networks as its column of results.csv holds them; "" where none has one."""
     if not any(pedigrees):
         return ""
     return json.dumps([pedigree and pedigree.model_dump(mode="json") for pedigree in pedigrees])
 
 
 def from_text(text: str) -> list[Pedigree | None]:
-    """What `to_text` wrote. Raises ValueError where it is damaged."""
+    """Reads what `to_text` wrote. Raises ValueError where it is damaged."""
     try:
         return [None if one is None else Pedigree.model_validate(one) for one in json.loads(text or "[]")]
     except (ValueError, TypeError) as error:  # json's and pydantic's errors are ValueErrors

@@ -53,7 +53,7 @@ def reproduce(plan: Plan) -> list[dict]:
 
 
 def stages(plan: Plan, prepared: Prepared | None = None) -> list[dict]:
-    """The stages in their order, in each of the run's processes; an ensemble's members before the ensemble."""
+    """Goes through the stages in each of the run's processes; an ensemble's members come before the ensemble."""
     with joined(plan.recipe, plan.columns, plan.device) as layout, ExitStack() as held:
         by_first(layout, held.enter_context, only_one(plan.folder))
         if layout.first:
@@ -72,7 +72,7 @@ def stages(plan: Plan, prepared: Prepared | None = None) -> list[dict]:
 
 
 def conclude(run: Run, files: list[Path], device: str) -> list[dict]:
-    """Exports a run's network, unless it is the average of those in `files`; its errors; the report; says all this."""
+    """Exports a run's network, unless it averages the networks in `files`; measures its errors; writes the report."""
     files = files or [export(trained_network(run))[0]]
     recipe, folder = run.recipe, run.folder
     split = run.prepared.split(recipe.test_split)
@@ -107,7 +107,7 @@ def advice_on_interruption(plan: Plan) -> Iterator[None]:
 
 
 def export(network: Network, target: Target = onnx_export.FAST, out: Path | None = None) -> tuple[Path, str]:
-    """A network as an ONNX file; and a line about it.
+    """Writes a network as an ONNX file; returns the file, and a line about it.
 
     The line says how far float32 is from torch, on images, or what lower precision costs, on the evaluation data.
     """
@@ -136,7 +136,7 @@ def export(network: Network, target: Target = onnx_export.FAST, out: Path | None
 
 
 def difference_from_torch(network: Network, path: Path) -> float:
-    """The largest difference in any probability, on the first images of the evaluation data."""
+    """Finds the largest difference in any probability, on the first images of the evaluation data."""
     inputs, first = network.inputs, slice(0, min(16, len(network.test)))
     classifier = OnnxClassifier(path, "cpu")
     if classifier.layout != "pixels":
@@ -147,7 +147,7 @@ def difference_from_torch(network: Network, path: Path) -> float:
 
 
 def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tuple[int, int, int]) -> str:
-    """Measures what a file of lower precision costs; into its metadata, a JSON file beside it, and a line."""
+    """Measures what a file of lower precision costs; notes it in the file and beside it, returns it as a line."""
     with tempfile.TemporaryDirectory() as folder:
         full = onnx_export.export(network.model, Path(folder) / "float32.onnx", metadata, size)
         scores = []
@@ -163,7 +163,7 @@ def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tup
 def open_evaluation(
     sources: list[str], checkpoint: Path | None, data: Path | None, split: str | None, size: int | None = None
 ) -> tuple[list[Path], Dataset, list[int] | None]:
-    """The networks to evaluate, the split to do it on, and the devkit's ids of its classes, if known.
+    """Opens the networks to evaluate, the split to do it on, and the devkit's ids of its classes, if known.
 
     Args: sources, ONNX files, runs' folders or a model's name, of which the first run knows the data; size, the side
     of the crops of a file that does not say it.
@@ -178,7 +178,7 @@ def open_evaluation(
 
 
 def image_size_of(source: str, size: int | None) -> int:
-    """The side of the images that a network is for; of a file that does not say it, the paper's, or that of its input.
+    """Tells the side of the images that a network is for; where a file does not say it, the paper's or its input's.
 
     Args: source, an ONNX file or a model's name; size, the side of its crops.
     """
@@ -189,7 +189,7 @@ def image_size_of(source: str, size: int | None) -> int:
 
 
 def as_onnx(source: str, checkpoint: Path | None, data: Path | None) -> Path:
-    """The ONNX file that a source stands for; a run's or a model's is exported where it is not there yet."""
+    """Finds the ONNX file that a source stands for; exports a run's or a model's where it is not there yet."""
     check_checkpoint(source, checkpoint)
     file = Path(source) if source.endswith(".onnx") else Path(source) / "model.onnx"
     return file if source.endswith(".onnx") or file.exists() else export(open_network(source, checkpoint, data))[0]
@@ -200,7 +200,7 @@ def evaluate(
 ) -> None:
     """Prints the errors of networks, then appends them to a results.csv and writes their predictions, where asked.
 
-    The options are those of open_members.
+    open_members takes the options.
     """
     row, probability = onnx_evaluate.errors_and_probabilities(files, dataset, views, **options)
     print(in_words(row), flush=True)
@@ -213,7 +213,7 @@ def evaluate(
 def submit(
     files: list[Path], dataset: Dataset, devkit_ids: list[int] | None, submission: Path, views: int, **options
 ) -> None:
-    """Writes what networks predict as ILSVRC's test server takes it; options are those of open_members."""
+    """Writes what networks predict as ILSVRC's test server takes it; open_members takes the options."""
     check_can_submit(dataset, devkit_ids)
     members = onnx_evaluate.open_members(files, dataset, views, **options)
     write_submission(submission, dataset, devkit_ids, onnx_evaluate.averaged(members, dataset, views))

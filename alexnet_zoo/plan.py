@@ -44,7 +44,7 @@ def make_plan(
     overrides: list[str] = (),
     columns: int | None = None,
 ) -> Plan:
-    """The plan of a command's arguments. Without gpus a run goes on as it was trained before, or in one process."""
+    """Makes the plan of a command's arguments. Without gpus a run goes on as before, or begins in one process."""
     if under_torchrun():
         gpus = int(os.environ["WORLD_SIZE"])
         if out is None:
@@ -64,7 +64,7 @@ def make_plan(
 
 
 def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list[str]) -> tuple[Recipe, Path]:
-    """The recipe and the run's folder: a new one, or with resume the one to continue, by its own recipe."""
+    """Chooses the recipe and the run's folder: a new one, or with resume the one to continue, by its own recipe."""
     if not resume:
         recipe = load_recipe(name or "digits", overrides)
         run = out or new_run_folder(RUNS, recipe.name)
@@ -78,17 +78,17 @@ def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list
 
 
 def with_options(plan: Plan, **fields) -> Plan:
-    """The plan, and those of its members, with other fields."""
+    """Changes fields of the plan and of its members' plans."""
     return replace(plan, **fields, members=tuple(with_options(member, **fields) for member in plan.members))
 
 
 def with_starts(plan: Plan) -> Plan:
-    """The plan, once the weights are found that its networks start from."""
+    """Finds the weights that the plan's networks start from."""
     return replace(plan, start=start_of(plan.recipe), members=tuple(map(with_starts, plan.members)))
 
 
 def start_of(recipe: Recipe) -> Path | None:
-    """The file of weights that a recipe starts from, which it names itself, or by the run or the recipe that wrote it.
+    """Finds the weights that a recipe starts from: it names a file, or the run or the recipe that wrote it.
 
     Raises UserError where a recipe is named of which there is no run.
     """

@@ -50,7 +50,7 @@ def check_checkpoint(source: str, checkpoint: Path | None) -> None:
 
 
 def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Network:
-    """Opens a run's network, that of a .safetensors file within a run, or a model of timm's by its name."""
+    """Opens the network of a run, of a .safetensors file within one, or a model of timm's by its name."""
     check_checkpoint(source, checkpoint)
     weights = Path(source) if source.endswith(".safetensors") else None
     run = run_of(weights) if weights else Path(source)
@@ -68,7 +68,7 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
 
 
 def trained_network(run: Run) -> Network:
-    """That of a run whose training has just ended."""
+    """Opens the network of a run whose training has just ended."""
     recipe, prepared, weights = run.recipe, run.prepared, run.folder / "model.safetensors"
     model = load_network(recipe, len(prepared.classes), weights)
     inputs = preprocessing_of_run(recipe, prepared.classes, prepared.mean)
@@ -86,13 +86,13 @@ def network_of(recipe: Recipe, model: nn.Module, inputs: Preprocessing, prepared
 
 
 def run_around(path: Path) -> Path | None:
-    """The run's folder that a path is, or lies in; None where there is none."""
+    """Finds the run's folder that a path is, or lies in; None where there is none."""
     places = (path, *path.parents) if path.exists() else ()
     return next((folder for folder in places if (folder / "recipe.toml").exists()), None)
 
 
 def run_of(weights: Path) -> Path:
-    """The run that a checkpoint lies in; UserError where it lies in none."""
+    """Finds the run that a checkpoint lies in; UserError where it lies in none."""
     if not weights.is_file():
         raise UserError(f"{weights}: no such file")
     if run := run_around(weights.resolve()):
@@ -101,7 +101,7 @@ def run_of(weights: Path) -> Path:
 
 
 def image_size_of_model(name: str) -> int:
-    """The side of the images whose centre crops a timm model reads; UserError where timm has no such model."""
+    """Tells the side of the images whose centre crops a timm model reads; UserError where timm has no such model."""
     if not timm.is_model(name):
         known = names_there_are(name, model_names())
         raise UserError(f"{name}: timm has no such model, and no run lies there; {known}", exit_code=2)
@@ -110,7 +110,7 @@ def image_size_of_model(name: str) -> int:
 
 
 def open_model(name: str, checkpoint: Path | None, prepared: Prepared | None) -> nn.Module:
-    """A timm model with the weights of a .safetensors file; without one, its published ones or, if none, fresh ones."""
+    """Makes a timm model with the weights of a file; without one, with its published or, if none, fresh ones."""
     image_size_of_model(name)
     cfg = timm.get_pretrained_cfg(name)
     num_classes, source = cfg.num_classes, checkpoint or name
@@ -139,7 +139,7 @@ def open_model(name: str, checkpoint: Path | None, prepared: Prepared | None) ->
 
 
 def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> Preprocessing:
-    """What a model by name expects: by its own configuration if its weights were published or there is no data."""
+    """Tells what a model by name expects: by its configuration if its weights were published or there is no data."""
     crop_size = cfg["input_size"][-1]
     classes = prepared.classes if prepared else [str(number) for number in range(num_classes)]
     image_size = prepared.image_size if prepared else round(crop_size / cfg["crop_pct"])
@@ -150,7 +150,7 @@ def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> 
 
 
 def named_data(recipe: Recipe, data: Path | None, run: Path) -> Path | None:
-    """Where a recipe's images come from: as the command names it, or as the run noted it; None where neither does."""
+    """Tells where a recipe's images come from: as the command names it, or the run noted it; None where neither does."""
     if data is None and (run / "data.json").exists():
         folder = json.loads((run / "data.json").read_text()).get("folder")  # a published run does not say it
         data = Path(folder) if folder else None
@@ -158,7 +158,7 @@ def named_data(recipe: Recipe, data: Path | None, run: Path) -> Path | None:
 
 
 def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
-    """The prepared images of a recipe, of the size that it needs; UserError where nobody names them."""
+    """Opens the prepared images of a recipe, of the size that it needs; UserError where nobody names them."""
     named = named_data(recipe, data, run)
     if named is None:
         raise UserError(f"recipe {recipe.name} needs {recipe.data}: name its folder with --data", exit_code=2)
@@ -166,7 +166,7 @@ def find_data(recipe: Recipe, data: Path | None, run: Path) -> Prepared:
 
 
 def open_data(data: Path, image_size: int) -> Prepared:
-    """What --data names: a prepared folder; photographs, or the embedded "digits", prepared once to image_size."""
+    """Opens what --data names: a prepared folder; photographs, or the embedded "digits", prepared once to a size."""
     if (data / "prepared.json").exists():
         return open_prepared(data)
     folder = cache_of(data, image_size)
@@ -177,12 +177,12 @@ def open_data(data: Path, image_size: int) -> Prepared:
 
 
 def is_digits(data: Path) -> bool:
-    """Whether the embedded data is meant; a folder of that name comes first."""
+    """Tells whether the embedded data is meant; a folder of that name comes first."""
     return data == DIGITS and not data.exists()
 
 
 def cache_of(data: Path, image_size: int) -> Path:
-    """The folder in $ALEXZOO_CACHE or ~/.cache/alexnet_zoo in which images are prepared to a size."""
+    """Names the folder in $ALEXZOO_CACHE or ~/.cache/alexnet_zoo in which images are prepared to a size."""
     cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
     if is_digits(data):
         return cache / f"{data}-{image_size}"
@@ -192,6 +192,6 @@ def cache_of(data: Path, image_size: int) -> Path:
 
 
 def split_to_test(prepared: Prepared, recipe: Recipe | None = None) -> str:
-    """The split that a network is measured on: the recipe's, or val, or test, whichever comes first in the data."""
+    """Chooses the split that a network is measured on: the recipe's, or val, or test, whichever the data has."""
     wanted = [recipe.test_split] if recipe else []
     return next((split for split in (*wanted, "val", "test") if split in prepared.splits), "val")

@@ -46,12 +46,12 @@ DEFAULTS = {column.name: column.default for column in fields(Row) if column.defa
 
 
 def missing_columns(header: list[str]) -> list[str]:
-    """The columns that a file with this header lacks, and for which there is no default."""
+    """Lists the columns that a file with this header lacks, and for which there is no default."""
     return [column for column in COLUMNS if column not in header and column not in DEFAULTS]
 
 
 def check_can_append(path: Path) -> None:
-    """UserError where append_results would fail: before networks are run for hours."""
+    """Raises UserError where append_results would fail: before networks are run for hours."""
     check_writable(path)
     rows_before(path)
 
@@ -71,7 +71,7 @@ def append_results(path: Path, rows: list[dict]) -> None:
 
 
 def rows_before(path: Path) -> list[dict]:
-    """The rows of a results.csv to which others are to be added; none where there is no file."""
+    """Reads the rows of a results.csv to which others are to be added; none where there is no file."""
     if not path.exists():
         return []
     with path.open(newline="", encoding="utf-8") as file:

@@ -19,7 +19,7 @@ CROPS_AT_A_TIME = 64  # about 40 MB of input; larger batches are no faster on a 
 
 
 def evaluate(*arguments, **options) -> dict[str, object]:
-    """The row alone of errors_and_probabilities, which says the arguments."""
+    """Returns the row alone of errors_and_probabilities, which tells the arguments."""
     return errors_and_probabilities(*arguments, **options)[0]
 
 
@@ -31,7 +31,7 @@ def errors_and_probabilities(
     batch_size: int = CROPS_AT_A_TIME,
     foreign: Foreign | None = None,
 ) -> tuple[dict[str, object], np.ndarray]:
-    """The errors of one network, or of several whose softmax outputs are averaged, on a split: a row of results.csv.
+    """Measures the errors of a network, or of several averaged, on a split: a row of results.csv.
 
     And those outputs, averaged over networks and views: (images, classes).
 
@@ -56,7 +56,7 @@ def errors_and_probabilities(
 def open_members(
     paths: list[Path], dataset: Dataset, views: int, device: str, foreign: Foreign | None = None
 ) -> list[tuple[OnnxClassifier, Preprocessing]]:
-    """The networks and what they expect; UserError where one cannot be used on this split with these views."""
+    """Opens networks and what they expect; UserError where one cannot be used on this split with these views."""
     if views not in (1, 10):
         raise UserError(f"--views {views}: the paper's protocols are 1 (centre crop) and 10 (ten crops)", exit_code=2)
     if not paths or not len(dataset.labels):
@@ -75,7 +75,7 @@ def open_members(
 
 
 def averaged(members: list, dataset: Dataset, views: int, batch_size: int = CROPS_AT_A_TIME) -> np.ndarray:
-    """The sum over the networks of their softmax outputs, averaged over the views: (images, classes)."""
+    """Sums over the networks their softmax outputs, averaged over the views: (images, classes)."""
     total = np.zeros((len(dataset.labels), len(dataset.classes)))
     what = f"evaluating {dataset.name}, {views} view{'s' * (views > 1)}"
     with Progress(len(total) * len(members), what) as progress:
@@ -89,7 +89,7 @@ def averaged(members: list, dataset: Dataset, views: int, batch_size: int = CROP
 def probabilities(
     classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """Softmax outputs (n, classes), averaged over the views, of one batch of images after another: (rows, outputs)."""
+    """Yields (rows, softmax outputs averaged over the views (n, classes)) of one batch of images after another."""
     for rows, crops in batches(classifier, preprocessing, dataset, views, batch_size):
         outputs = as_probabilities(classifier.run(crops))
         yield rows, outputs.reshape(rows.stop - rows.start, -1, outputs.shape[-1]).mean(axis=1)
@@ -98,7 +98,7 @@ def probabilities(
 def batches(
     classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
-    """What the session reads, batch by batch: (rows, input); the next is gathered while the session runs this one."""
+    """Yields what the session reads, batch by batch: (rows, input); gathers the next one meanwhile."""
     images = max(1, batch_size // views)
     end = len(dataset.labels)
     rows = [slice(start, min(start + images, end)) for start in range(0, end, images)]
@@ -124,28 +124,28 @@ def batches(
 
 
 def some_crops(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:
-    """The centre crops of up to count images, evenly spread over a split, which lists one class after another."""
+    """Takes the centre crops of up to count images, evenly spread over a split, which lists one class after another."""
     picked = np.unique(np.linspace(0, len(dataset.labels) - 1, min(count, len(dataset.labels))).round().astype(int))
     crops = [preprocessing.crops(dataset, slice(i, i + 1), 1).numpy() for i in picked.tolist()]
     return np.concatenate(crops) if crops else np.empty(0, np.float32)
 
 
 def as_probabilities(outputs: np.ndarray) -> np.ndarray:
-    """The softmax of logits; outputs that are probabilities already, as many foreign networks give, as they are."""
+    """Takes the softmax of logits; leaves outputs that are probabilities already, as many foreign networks give."""
     if outputs.min() >= 0 and np.abs(outputs.sum(axis=-1) - 1).max() < 1e-3:
         return outputs.astype(np.float64)
     return softmax(outputs)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Along the last axis, in float64."""
+    """Computes it along the last axis, in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
     exponentials = np.exp(shifted)
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
 def rank_of_label(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """How many classes come before the right one (N,), for scores (N, classes); of equal scores the first wins.
+    """Counts the classes that come before the right one (N,), for scores (N, classes); of equal scores the first wins.
 
     Counting equal scores as won would give a dead network, whose outputs are all equal, no errors at all.
     """
@@ -186,7 +186,7 @@ def _row(
 
 
 def _together(names) -> str:
-    """What several networks are called together: "5 alexnet_krizhevsky + 2 alexnet_krizhevsky_6conv"."""
+    """Tells what several networks are called together: "5 alexnet_krizhevsky + 2 alexnet_krizhevsky_6conv"."""
     counts = Counter(names)
     return " + ".join(name if n == 1 else f"{n} {name}".strip() for name, n in counts.items())
 

@@ -12,7 +12,7 @@ GUESSES = 5
 
 
 def check_can_submit(dataset: Dataset, devkit_ids: list[int] | None) -> None:
-    """UserError where a submission cannot be written for this split: before networks are run for hours."""
+    """Raises UserError where a submission cannot be written for this split: before networks are run for hours."""
     if devkit_ids is None:
         raise UserError(f"{dataset.folder}: has no devkit ids; prepare it from ILSVRC's archives, the kit among them")
     if len(devkit_ids) != len(dataset.classes) or len(dataset.classes) < GUESSES:
@@ -22,7 +22,7 @@ def check_can_submit(dataset: Dataset, devkit_ids: list[int] | None) -> None:
 
 
 def write_submission(path: Path, dataset: Dataset, devkit_ids: list[int], scores: np.ndarray) -> None:
-    """Write scores (images, classes), higher for more confident, to `path`; in the order of the files' names."""
+    """Writes scores (images, classes), higher for more confident, to `path`; in the order of the files' names."""
     check_can_submit(dataset, devkit_ids)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :GUESSES]
     order = sorted(range(len(dataset)), key=lambda row: dataset.names[row].rpartition("/")[2])
@@ -32,7 +32,7 @@ def write_submission(path: Path, dataset: Dataset, devkit_ids: list[int], scores
 
 
 def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> None:
-    """The five most probable classes of each image: name, label, top1..top5, probability1..probability5."""
+    """Writes the five most probable classes of each image: name, label, top1..top5, probability1..probability5."""
     import pandas
 
     best = np.argsort(-probability, axis=1, kind="stable")[:, : min(5, probability.shape[1])]

@@ -51,7 +51,7 @@ class OnnxClassifier:
         self.bound: tuple[onnxruntime.IOBinding, onnxruntime.OrtValue] | None = None
 
     def run(self, images: np.ndarray) -> np.ndarray:
-        """Outputs (N, classes) of images, float32 (N, 3, S, S) or, with layout "pixels", uint8 (N, S, S, 3).
+        """Computes outputs (N, classes) of images, float32 (N, 3, S, S) or, with layout "pixels", uint8 (N, S, S, 3).
 
         A file with one batch size is given batches of it, the last one padded. UserError where an output is not finite.
         """
@@ -97,7 +97,7 @@ class OnnxClassifier:
 
 
 def _layout(inputs) -> str | None:
-    """How the one input of an image classifier is laid out; None where it is something else."""
+    """Tells how the one input of an image classifier is laid out; None where it is something else."""
     if len(inputs) != 1 or len(inputs[0].shape) != 4:
         return None
     channels_last = inputs[0].shape[3] == 3 and inputs[0].shape[1] != 3
@@ -120,7 +120,7 @@ def check_device(device: str) -> None:
 
 
 def providers_for(device: str) -> tuple[str, ...]:
-    """What a session may run on, best first. onnxruntime lists CUDA wherever it was compiled in: torch is asked."""
+    """Lists what a session may run on, best first; asks torch, as onnxruntime lists CUDA without a card too."""
     if not cuda_devices(device):
         return (CPU,)
     return (CUDA,) if device == "cuda" else (CUDA, CPU)
@@ -133,7 +133,7 @@ def open_session(
     threads: int | None = None,
     cuda_graph: bool = False,
 ) -> onnxruntime.InferenceSession:
-    """A session on the first of `providers` that can run the model; says why where it is not the first.
+    """Opens a session on the first of `providers` that can run the model; says why where it is not the first.
 
     Args: model, a file or its bytes; precision, the type of its weights. UserError where none of them can.
     """
@@ -179,7 +179,7 @@ def _open_on(provider: str, model: Path | bytes, threads: int | None, cuda_graph
 
 
 def _inspect(path: Path) -> str:
-    """The type of a file's weights ("float32"); UserError where it is no ONNX file or reads from outside its folder."""
+    """Tells the type of a file's weights ("float32"); UserError where it is no ONNX file or reads outside its folder."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:

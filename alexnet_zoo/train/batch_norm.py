@@ -1,4 +1,4 @@
-"""Batch normalisation whose batch is that of all replicas; torch's SyncBatchNorm runs on GPUs only."""
+"""Batch normalisation over the batch of all replicas; torch's SyncBatchNorm runs on GPUs only."""
 
 import torch
 import torch.distributed as dist
@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 class _Sum(torch.autograd.Function):
-    """The sum of x over the replicas, which each of them goes on with; so the gradient is such a sum too."""
+    """Sums x over the replicas. Each of them goes on with the sum, so the gradient is a sum over the replicas too."""
 
     @staticmethod
     def forward(ctx, x: Tensor, group: dist.ProcessGroup) -> Tensor:
@@ -21,7 +21,7 @@ class _Sum(torch.autograd.Function):
 
 
 class ReplicatedBatchNorm(nn.BatchNorm2d):
-    """torch.nn.BatchNorm2d over maps (N, C, H, W) of which each replica has as many images as the others."""
+    """torch.nn.BatchNorm2d over maps (N, C, H, W); each replica holds an equal part of the images."""
 
     def __init__(self, norm: nn.BatchNorm2d, group: dist.ProcessGroup):
         super().__init__(norm.num_features, norm.eps, norm.momentum)

@@ -54,13 +54,13 @@ class Layout:
         return self.column == 0 and self.replica == 0
 
     def wait_for_all(self) -> None:
-        """Until every process is here, however long one of them writes a checkpoint or prepares images."""
+        """Waits until every process is here, however long one of them writes a checkpoint or prepares images."""
         if self.patient_group is not None:
             dist.barrier(group=self.patient_group)
 
 
 def divide(gpus: int, model_columns: int, columns: int | None = None) -> tuple[int, int]:
-    """(replicas, columns) of `gpus` processes for a network of model_columns; UserError where they do not divide.
+    """Divides `gpus` processes into (replicas, columns) for a network of model_columns; UserError where it cannot.
 
     columns=1 keeps all columns of a network in each process: plain data parallelism.
     """
@@ -78,19 +78,19 @@ def divide(gpus: int, model_columns: int, columns: int | None = None) -> tuple[i
 
 
 def planned(gpus: int, model_columns: int, columns: int | None = None, device: str = "auto") -> Layout:
-    """The place of the first of `gpus` processes on this machine, before there are any; device as in `join`."""
+    """Tells the place of the first of `gpus` processes on this machine, before there are any; device as in `join`."""
     kind, backend = agree([(cuda_devices(device), gpus)])
     replicas, columns = divide(gpus, model_columns, columns)
     return Layout(columns, replicas, device=torch.device(kind), shared=kind == "cuda" and backend == "gloo")
 
 
 def hang_seconds() -> float:
-    """How long a process may wait for another in the middle of a step before it is taken for dead."""
+    """Tells how long a process waits for another in the middle of a step before it takes it for dead."""
     return float(os.environ.get("ALEXZOO_HANG_SECONDS", "45"))
 
 
 def join(model_columns: int, columns: int | None = None, device: str = "auto") -> Layout:
-    """This process's place among those that torchrun started, over NCCL or gloo, whichever all of them can use.
+    """Takes this process's place among those that torchrun started, over NCCL or gloo, whichever all can use.
 
     May be called again, for a network with other columns. Args: device, "auto", "cpu" or "cuda".
     """
@@ -119,7 +119,7 @@ def join(model_columns: int, columns: int | None = None, device: str = "auto") -
 
 
 def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
-    """The part of a recipe's network that lives in this process, on its device.
+    """Builds the part of a recipe's network that lives in this process, on its device.
 
     The weights are drawn for the whole network first, so that every layout starts from the same ones.
     """
@@ -141,14 +141,14 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
 
 
 def is_whole(name: str, tensor: Tensor, held_whole: tuple[str, ...]) -> bool:
-    """Whether each column holds all of a tensor, a column's part or the canonical one."""
+    """Tells whether each column holds all of a tensor."""
     return name.partition(".")[0] in held_whole or tensor.dim() == 0
 
 
 def split(
     whole: dict[str, Tensor], layout: Layout, held_whole: tuple[str, ...] = PAPER.held_whole
 ) -> dict[str, Tensor]:
-    """This column's share of canonical tensors by parameter name; held_whole names the layers that each holds whole."""
+    """Takes this column's share of canonical tensors, by name; held_whole names the layers that each holds whole."""
     if layout.columns == 1:
         return whole
     return {
@@ -160,7 +160,7 @@ def split(
 def merge(
     part: dict[str, Tensor], layout: Layout, held_whole: tuple[str, ...] = PAPER.held_whole
 ) -> dict[str, Tensor] | None:
-    """The canonical tensors on the CPU of column 0; None in the other columns. Raises where the columns disagree."""
+    """Gathers the canonical tensors on the CPU of column 0; None in the others. Raises where the columns disagree."""
     if layout.columns == 1:
         return {name: tensor.detach().cpu().contiguous() for name, tensor in part.items()}
     whole = {}
@@ -184,7 +184,7 @@ def merge(
 def sum_gradients(model: nn.Module, layout: Layout) -> None:
     """Adds up the gradients of the replicas, in one message.
 
-    Those that each column holds are added up in the first, which passes them on: sums of three numbers or more, made
+    What each column holds is added up in the first, which passes it on: sums of three numbers or more, made
     twice, may differ in their rounding, and the columns must agree to the last bit.
     """
     if layout.replicas == 1:

@@ -1,4 +1,4 @@
-"""What a recipe will cost on this machine, from a short timing: `alexzoo reproduce RECIPE --dry-run`."""
+"""Estimates what a recipe will cost on this machine from a short timing: `alexzoo reproduce RECIPE --dry-run`."""
 
 import statistics
 

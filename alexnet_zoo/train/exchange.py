@@ -17,7 +17,7 @@ from alexnet_zoo.train.stopwatch import Stopwatch
 
 
 class _Read(torch.autograd.Function):
-    """The layer's output, summed over the columns that it reads; saves the maps of all of them."""
+    """Sums the layer's output over the columns that it reads; saves the maps of all of them."""
 
     @staticmethod
     def forward(ctx, own: Tensor, weight: Tensor, bias: Tensor, meeting: "Meeting") -> Tensor:

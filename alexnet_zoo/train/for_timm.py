@@ -18,7 +18,7 @@ OF_THE_NETWORK = ("pool_size", "first_conv", "classifier", "license")
 
 
 def input_of(recipe: Recipe, prepared: Prepared) -> dict:
-    """What timm's transforms do for this run: the crop, as a share of the image; mean and std of pixels from 0 to 1.
+    """Tells what timm's transforms do for this run: the crop's share of the image; mean and std of pixels from 0 to 1.
 
     timm subtracts one mean for each channel in place of the mean image.
     """
@@ -35,7 +35,7 @@ def input_of(recipe: Recipe, prepared: Prepared) -> dict:
 
 
 def config_of(recipe: Recipe, prepared: Prepared) -> dict:
-    """A run's config.json, as timm writes and reads it."""
+    """Makes a run's config.json, as timm writes and reads it."""
     cfg = timm.get_pretrained_cfg(recipe.model).to_dict()
     cfg = {key: cfg.get(key) for key in OF_THE_NETWORK} | {"interpolation": "bicubic", "crop_mode": "center"}
     return {
@@ -48,5 +48,5 @@ def config_of(recipe: Recipe, prepared: Prepared) -> dict:
 
 
 def tensors_of(recipe: Recipe, prepared: Prepared) -> dict[str, Tensor]:
-    """What input_of says, as tensors that lie beside the weights in their file."""
+    """Makes tensors of what input_of tells, to lie beside the weights in their file."""
     return {EXPECTS + key: torch.from_numpy(np.array(value)) for key, value in input_of(recipe, prepared).items()}

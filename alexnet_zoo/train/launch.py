@@ -28,18 +28,18 @@ from alexnet_zoo.train.run import Run
 
 
 def columns_of(recipe: Recipe) -> int:
-    """The columns of the recipe's network."""
+    """Counts the columns of the recipe's network."""
     with torch.device("meta"):
         return getattr(create_model(recipe), "columns", 1)
 
 
 def under_torchrun() -> bool:
-    """Whether torchrun, or `launch`, which does the same, started this process."""
+    """Tells whether torchrun, or `launch`, which does the same, started this process."""
     return "TORCHELASTIC_RUN_ID" in os.environ
 
 
 def describe(recipe: Recipe, layout: Layout) -> str:
-    """One line: which processes there are, on what, and what each gets of a batch."""
+    """Says in a line which processes there are, on what, and what each gets of a batch."""
     replicas = layout.replicas
     what = "the two columns" if layout.columns == 2 else "the whole network"
     if replicas > 1:
@@ -51,9 +51,9 @@ def describe(recipe: Recipe, layout: Layout) -> str:
 
 
 def in_processes(gpus: int, function, *args):
-    """function(*args) in `gpus` processes; returns what it returns in the first of them.
+    """Runs function(*args) in `gpus` processes; returns what it returns in the first of them.
 
-    In this process alone where it is the only one, or where torchrun has started the others.
+    Starts none where this one is enough, or where torchrun has started the others.
     """
     if gpus == 1 or under_torchrun():
         return function(*args)
@@ -61,7 +61,7 @@ def in_processes(gpus: int, function, *args):
 
 
 def launch(gpus: int, function, *args):
-    """in_processes, in new processes of this machine; where one fails the rest are stopped, UserError says why."""
+    """Runs function(*args) in new processes of this machine; where one fails, stops the rest; UserError says why."""
     for name in ("torch.distributed", "torch.distributed.elastic", "torch.multiprocessing"):
         logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is in the line that UserError says
     config = LaunchConfig(
@@ -96,7 +96,7 @@ def _in_new_process(function, *args):
 
 
 def _as_user_error(rank: int, gpus: int, failure) -> UserError:
-    """What a failed process said last, or the signal that ended it."""
+    """Tells what a failed process said last, or the signal that ended it."""
     message = failure.message if isinstance(failure.message, str) else failure.message.get("message", "")
     kind, _, text = message.partition(": ")
     if kind in ("UserError", "Interrupted"):
@@ -106,7 +106,7 @@ def _as_user_error(rank: int, gpus: int, failure) -> UserError:
 
 @contextmanager
 def joined(recipe: Recipe, columns: int | None = None, device: str = "auto") -> Iterator[Layout]:
-    """This process's place among the others, until all are done; shows the traceback of what was not foreseen.
+    """Joins the other processes until all are done; shows the traceback of what was not foreseen.
 
     A member of an ensemble joins within its ensemble: the same processes, in the order that its own network needs.
     """

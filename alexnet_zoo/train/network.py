@@ -11,7 +11,7 @@ from alexnet_zoo.train.recipe import Recipe
 
 
 def create_model(recipe: Recipe, **args) -> nn.Module:
-    """The recipe's network; UserError where timm has none of that name, or it does not take these arguments."""
+    """Makes the recipe's network; UserError where timm has none of that name, or it takes no such arguments."""
     try:
         return timm.create_model(recipe.model, **recipe.model_args, **args)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:

@@ -77,7 +77,7 @@ class Schedule:
         self.epochs_since_best = 0
 
     def _events(self, epochs: float) -> list[Change | None]:
-        """The changes up to a time, in epochs, in their order; None is a drop of all rates."""
+        """Lists the changes up to a time, in epochs, in their order; None is a drop of all rates."""
         drops = self.recipe.drop_epochs if self.recipe.schedule == "fixed" else self.plateaus
         timed = [(drop, None) for drop in drops]
         for change in self.recipe.changes:

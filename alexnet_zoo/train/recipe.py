@@ -156,7 +156,7 @@ def save_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def explain_recipe(name: str | Path) -> str:
-    """A recipe, a field a line, with the file that set it; "default" is the paper's value, or none.
+    """Writes a recipe, a field a line, with the file that set it; "default" is the paper's value, or none.
 
     One that builds on as-run-145 is followed by the list of what that run did otherwise than the text.
     """

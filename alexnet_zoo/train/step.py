@@ -65,12 +65,12 @@ class TrainStep:
 
     @property
     def weight_bytes(self) -> int:
-        """Of this process's parameters; their gradients take as much."""
+        """Bytes of this process's parameters; their gradients take as many."""
         return bytes_of(self.model.parameters())
 
     @property
     def state_bytes(self) -> int:
-        """Of what the optimiser keeps from step to step."""
+        """Bytes that the optimiser keeps from step to step."""
         return bytes_of(tensor for state in self.optimizer.state.values() for tensor in state.values())
 
     def seconds(self, inputs: Tensor, labels: Tensor) -> float:

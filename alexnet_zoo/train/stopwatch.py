@@ -37,7 +37,7 @@ class Stopwatch:
 
     @property
     def seconds(self) -> float:
-        """All so far; waits for what is under way."""
+        """Adds up all seconds so far; waits for what is under way."""
         while self.pending:
             self._add()
         return self.total
