@@ -150,7 +150,7 @@ def preprocessing_of(cfg: dict, num_classes: int, prepared: Prepared | None) -> 
 
 
 def named_data(recipe: Recipe, data: Path | None, run: Path) -> Path | None:
-    """Tells where a recipe's images come from: as the command names it, or the run noted it; None where neither does."""
+    """Tells where a recipe's images come from: as the command or the run names it; None where neither does."""
     if data is None and (run / "data.json").exists():
         folder = json.loads((run / "data.json").read_text()).get("folder")  # a published run does not say it
         data = Path(folder) if folder else None
