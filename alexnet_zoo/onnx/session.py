@@ -179,7 +179,7 @@ def _open_on(provider: str, model: Path | bytes, threads: int | None, cuda_graph
 
 
 def _inspect(path: Path) -> str:
-    """Tells the type of a file's weights ("float32"); UserError where it is none, or reads outside its folder."""
+    """Tells the type of a file's weights ("float32"); UserError where it is not ONNX, or reads outside its folder."""
     if not path.is_file():
         raise UserError(f"{path}: no such file")
     try:
