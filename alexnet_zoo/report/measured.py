@@ -9,7 +9,6 @@ import json
 import math
 import re
 import tomllib
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -181,8 +180,8 @@ def read_sources(sources: Sequence[Path]) -> Results:
         else:
             results += read_results(source, problems)
     kept = _one_for_each_key(results, problems)
-    usable = set(kept)
-    runs = [replace(run, results=[result for result in run.results if result in usable]) for run in runs]
+    usable = {result.key for result in kept}
+    runs = [replace(run, results=[result for result in run.results if result.key in usable]) for run in runs]
     if problems and not kept and not any(run.curve for run in runs):
         raise UserError(f"nothing to report: {'; '.join(problems)}")
     return Results(kept, runs, problems)
@@ -270,14 +269,19 @@ def _check(result: Result) -> None:
 
 
 def _one_for_each_key(results: list[Result], problems: list[str]) -> list[Result]:
-    """Equal lines count once; lines with one key and different figures are all left out, for none can be trusted."""
-    distinct = list(dict.fromkeys(results))
-    count = Counter(result.key for result in distinct)
-    for key in (key for key, n in count.items() if n > 1):
-        clash = [result for result in distinct if result.key == key]
-        errors = ", ".join(f"{result.top1_err} in {result.source}" for result in clash)
-        problems.append(f"{clash[0].how}: left out, {len(clash)} lines with one key and different figures ({errors})")
-    return [result for result in distinct if count[result.key] == 1]
+    """Keeps the fullest of the lines with one key and the same figures; none where figures differ: which is right?"""
+    lines: dict[tuple, list[Result]] = {}
+    for result in results:
+        lines.setdefault(result.key, []).append(result)
+    kept = []
+    for same in lines.values():
+        tests = {result.top5_test_err for result in same} - {None}
+        if len({(result.top1_err, result.top5_err) for result in same}) == 1 and len(tests) <= 1:
+            kept.append(max(same, key=lambda result: (bool(result.top5_test_source), bool(result.pedigree))))
+            continue
+        errors = ", ".join(f"{result.top1_err} in {result.source}" for result in dict.fromkeys(same))
+        problems.append(f"{same[0].how}: left out, {len(same)} lines with one key and different figures ({errors})")
+    return kept
 
 
 def _read_run(folder: Path, taken: list[str], problems: list[str]) -> RunRecord:

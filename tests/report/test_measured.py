@@ -76,6 +76,14 @@ def test_one_line_written_twice_counts_once(tmp_path, made):
     assert len(results.results) == 1 and results.problems == []
 
 
+def test_a_copy_that_the_test_server_scored_takes_the_lines_place(tmp_path, made):
+    run = made.write_run(tmp_path / "a", made.VAL2012)
+    scored = made.VAL2012 | dict(top5_test_err=18.1, top5_test_source="the test server")
+    results = read_sources([run, made.write_results(tmp_path / "scored.csv", scored)])
+    assert [result.top5_test_err for result in results.results] == [18.1]
+    assert len(results.runs[0].results) == 1 and results.problems == []
+
+
 def test_a_run_cut_short_keeps_its_curve(tmp_path, made):
     run = made.write_run(tmp_path / "a", curve=[dict(epoch=0, train_loss=2.0), dict(epoch=1, train_loss=1.5)])
     with open(run / "summary.csv", "a") as file:
