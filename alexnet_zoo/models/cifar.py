@@ -13,6 +13,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import Tensor, nn
 
 from alexnet_zoo.models.lrn import LocalResponseNorm
+from alexnet_zoo.models.timm_model import ToldItsInput
 
 
 class LocallyConnected(nn.Module):
@@ -34,7 +35,7 @@ class LocallyConnected(nn.Module):
         return (maps + self.bias).unflatten(2, x.shape[2:])
 
 
-class CifarNet(nn.Sequential):
+class CifarNet(ToldItsInput):
     """Builds one of the three. Input (N, in_chans, img_size, img_size), raw RGB less the mean; output logits.
 
     Args: act_layer, timm's name of the activation; local, the maps of the two locally connected layers, none for the

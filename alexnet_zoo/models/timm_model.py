@@ -13,7 +13,21 @@ from alexnet_zoo.models.fit import load_pretrained
 EXPECTS = "expects."  # begins the names of tensors, beside a run's weights, that say what its network reads
 
 
-class TimmModel(nn.Sequential):
+class ToldItsInput(nn.Sequential):
+    """A network whose file of weights may say what it reads."""
+
+    @torch.jit.ignore
+    def load_state_dict(self, state_dict: dict[str, Tensor], strict: bool = True, assign: bool = False):
+        """Takes weights; what a run's file says of its input goes where timm's transforms look."""
+        said = [name for name in state_dict if name.startswith(EXPECTS)]
+        if said:
+            state_dict = dict(state_dict)
+            told = {name.removeprefix(EXPECTS): state_dict.pop(name).tolist() for name in said}
+            self.pretrained_cfg = getattr(self, "pretrained_cfg", {}) | told
+        return super().load_state_dict(state_dict, strict, assign)
+
+
+class TimmModel(ToldItsInput):
     """Computes maps by the first `num_feature_layers` layers, logits by the rest; the last, fc8, classifies."""
 
     num_feature_layers: torch.jit.Final[int]
@@ -56,15 +70,6 @@ class TimmModel(nn.Sequential):
     def load_pretrained(self, path: str) -> None:
         """Loads weights from a file in the format that they were published in (timm calls this)."""
         load_pretrained(self, Path(path))
-
-    @torch.jit.ignore
-    def load_state_dict(self, state_dict: dict[str, Tensor], strict: bool = True, assign: bool = False):
-        """Takes weights; what a run's file says of its input goes where timm's transforms look."""
-        said = [name for name in state_dict if name.startswith(EXPECTS)]
-        if said:
-            state_dict = dict(state_dict)
-            self.pretrained_cfg |= {name.removeprefix(EXPECTS): state_dict.pop(name).tolist() for name in said}
-        return super().load_state_dict(state_dict, strict, assign)
 
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
         """Makes a new fc8 for num_classes, with the paper's initialisation; none for 0."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
+from alexnet_zoo.models.timm_model import ToldItsInput
 from alexnet_zoo.train import columns, for_timm
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, save_checkpoint
 from alexnet_zoo.train.optim import Schedule
@@ -33,7 +34,9 @@ def save_weights(name: str, run: Run, train_step: TrainStep) -> None:
     """Writes the network's weights, and what they expect; the first process writes, all of replica 0 take part."""
     weights = columns.merge(train_step.model.state_dict(), train_step.layout)
     if weights is not None:
-        expects, config = for_timm.tensors_of(run.recipe, run.prepared), for_timm.config_of(run.recipe, run.prepared)
+        config = for_timm.config_of(run.recipe, run.prepared)
+        ours = isinstance(train_step.model, ToldItsInput)  # others do not know such tensors
+        expects = for_timm.tensors_of(run.recipe, run.prepared) if ours else {}
         with written_whole(run.folder / name) as partial:
             save_file({**weights, **expects}, partial, metadata={"format": "pt", "config": json.dumps(config)})
         with written_whole(run.folder / "config.json") as partial:

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from alexnet_zoo.data.batches.loader import Prefetch
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.models.timm_model import EXPECTS
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, sealed
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.inputs import Inputs
@@ -21,7 +22,8 @@ from alexnet_zoo.train.run import Run
 
 
 def weights_of(run):
-    return load_file(run / "model.safetensors")
+    tensors = load_file(run / "model.safetensors")
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(EXPECTS)}
 
 
 def test_learns_and_records(tmp_path, digits, small_recipe):
