@@ -97,9 +97,8 @@ def test_a_file_in_a_run_knows_its_data_and_others_can_be_named(folder, inside):
     assert len((folder / "p.csv").read_text().splitlines()) == 1 + 122
 
 
-@pytest.mark.parametrize(
-    "sent, code", [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
     name = f"stopped-{sent.name}"
     process = start(folder, "reproduce", "--gpus", "2", "--out", name, *SMALL, "--set", "epochs=2000")

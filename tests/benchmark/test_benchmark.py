@@ -55,6 +55,7 @@ def test_steps_take_turns_and_the_first_is_warm_up():
 
 
 @torch._dynamo.config.patch(disable=True)  # compiling takes longer than all the rest
+@pytest.mark.slow
 def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported):
     options = Options(batch_size=2, repetitions=1, threads=1, against=(exported.path,))
     small = dict(width_mult=0.125, img_size=64, num_classes=10)

@@ -29,6 +29,7 @@ def options(folder) -> Options:
     ],
     ids=["prepare", "gather", "loader"],
 )
+@pytest.mark.slow
 def test_every_peer_is_measured(folder, measure, peers):
     rows = measure(folder)
     assert [row["peer"] for row in rows] == peers and rows[0]["ratio"] == 1

@@ -190,6 +190,7 @@ def test_a_file_of_pixels_is_evaluated(prepared, exported_once, tmp_path):
         evaluate([tmp_path / "pixels.onnx"], prepared.split("val"), 1, "cpu")
 
 
+@pytest.mark.slow
 def test_a_run_exports_to_8_bits_with_its_cost(prepared, tmp_path):
     override = ["image_size=72", "crop_size=64", "model_args.img_size=64", "model_args.width_mult=0.125", "epochs=0"]
     run = tmp_path / "run"

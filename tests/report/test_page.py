@@ -155,6 +155,7 @@ def test_a_run_without_results_names_its_images_not_their_kind(tmp_path, made):
     assert "alexzoo reproduce imagenette-quick --data imagenette-128" in text and "- \"imagenette-128\"" in text
 
 
+@pytest.mark.slow
 def test_two_hundred_runs(tmp_path, made):
     """Under 30 s and 1 GiB for 200 runs of 90 epochs, in a process of its own."""
     curve = [dict(epoch=n, train_loss=1, eval_loss=1, eval_top1=n, eval_top5=n, lr=0.01) for n in range(1, 91)]

@@ -46,6 +46,7 @@ def test_columns_and_replicas_compute_what_one_process_computes(tmp_path, digits
             torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-4, atol=2e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_three_columns_in_three_processes(tmp_path, digits, small_recipe):
     """The design is general in the number of columns, though the paper has two."""
     three = ["model_args.columns=3", "model_args.width_mult=0.1875", f"epochs={4 / 22}"]
@@ -59,6 +60,7 @@ def test_three_columns_in_three_processes(tmp_path, digits, small_recipe):
         torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-4, atol=2e-5, msg=name)
 
 
+@pytest.mark.slow
 def test_batch_normalisation_in_columns_and_replicas(tmp_path, digits, small_recipe):
     """Its statistics are those of the whole batch, each map's in the one column that holds the map."""
     recipe = small_recipe(WITHOUT_DROPOUT, "model_args.norm=batch", "precision=float64", f"epochs={4 / 22}")
@@ -150,6 +152,7 @@ def test_two_nodes_under_torchrun_get_the_result_of_one_process(tmp_path, digits
     assert (tmp_path / "nodes" / "results.csv").exists()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_one_layout_is_resumed_by_another(tmp_path, digits, small_recipe):
     """Of processes, and of tensors in memory: the parts are trained, saved and resumed in channels_last."""
     run_training(small_recipe(WITHOUT_DROPOUT, "epochs=2"), digits.folder, tmp_path / "whole", 1, resume=False)
@@ -175,6 +178,7 @@ def children() -> list[int]:
     return found
 
 
+@pytest.mark.slow
 def test_a_dead_column_stops_the_other_within_a_minute(tmp_path, digits, small_recipe):
     killed = []
 

@@ -52,9 +52,10 @@ def processes_of(leader: int) -> list[int]:
 slow = pytest.mark.slow
 
 
-@pytest.mark.parametrize("gpus, kills", [(1, 2), pytest.param(1, 14, marks=slow), pytest.param(2, 6, marks=slow)])
+@slow
+@pytest.mark.parametrize("gpus, kills", [(1, 14), (2, 6)])
 def test_killed_at_random_steps_and_resumed_ends_with_the_same_bits(tmp_path, start, small_recipe, gpus, kills):
-    """Twenty kills in the slow ones, of one process or of all of them."""
+    """Twenty kills, of one process or of all of them."""
     recipe = small_recipe("epochs=4", "checkpoint_minutes=0.001", f"seed={gpus}")
     process = start("whole", recipe, gpus)
     assert process.wait(120) == 0, process.stderr.read()

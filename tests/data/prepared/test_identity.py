@@ -83,6 +83,7 @@ def test_ilsvrc2010_by_its_numbers_and_counts():
     assert identify("test", [f"class{n}" for n in range(1000)], names, labels, 0) == ""
 
 
+@pytest.mark.slow
 def test_fall_2009_by_its_counts():
     classes = [f"n{number:08d}" for number in range(10_184)]
     labels = (np.arange(4_450_000) % 10_184).tolist()

@@ -107,6 +107,7 @@ prepare(Path(sys.argv[1]), Path(sys.argv[2]), image_size=64, workers=2, shard_im
 """
 
 
+@pytest.mark.slow
 def test_killed_and_continued_gives_the_same_bytes(tmp_path, smooth):
     root = tmp_path / "tree"
     for label in "ab":

@@ -169,6 +169,7 @@ def test_ids_of_the_published_kit_to_labels(data_folder):
     assert devkit.classes[65] == "n01751748"  # of ILSVRC2012_val_00000001, by the ground truth list: label 65
 
 
+@pytest.mark.slow
 def test_the_published_val_set_is_known_again(data_folder, fabricate, tmp_path):
     """All 50,000 names with the real ground truth in the kit's ids; the photographs are one photograph."""
     lists = data_folder / "ilsvrc"
