@@ -38,7 +38,7 @@ def save_weights(name: str, run: Run, train_step: TrainStep) -> None:
         ours = isinstance(train_step.model, ToldItsInput)  # others do not know such tensors
         expects = for_timm.tensors_of(run.recipe, run.prepared) if ours else {}
         with written_whole(run.folder / name) as partial:
-            save_file({**weights, **expects}, partial, metadata={"format": "pt", "config": json.dumps(config)})
+            save_file({**weights, **expects}, partial, metadata={"format": "pt"})  # of two entries the order may change
         with written_whole(run.folder / "config.json") as partial:
             partial.write_text(json.dumps(config, indent=1) + "\n")
 

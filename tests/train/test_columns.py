@@ -98,7 +98,8 @@ def test_ten_steps_of_any_layout_are_the_same(tmp_path, digits, small_recipe, mo
         torch.testing.assert_close(theirs, losses, rtol=tolerance, atol=0)
         for name in weights:
             assert relative_error(their_weights[name], weights[name]) < tolerance, name
-            assert relative_error(their_velocities[name], velocities[name]) < tolerance, name
+            velocity = f"{name}.velocity"
+            assert relative_error(their_velocities[velocity], velocities[velocity]) < tolerance, name
 
 
 def test_what_crosses_is_what_the_paper_moves(tmp_path, digits, small_recipe):
