@@ -13,7 +13,7 @@ import typer
 from alexnet_zoo.cli import app
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-NOT_HERE = ("/data/imagenet", "PREPARED", "caffe.onnx", "alexnet_bvlc")  # photographs, others' weights
+NOT_HERE = ("/data/imagenet", "IMAGENETTE", "PREPARED", "caffe.onnx", "alexnet_bvlc")  # photographs, others' weights
 
 
 def commands_in_blocks() -> list[list[str]]:
