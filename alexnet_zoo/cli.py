@@ -1,6 +1,7 @@
 """The command line: one command for each step, from photographs to tables. The only file that knows all rooms.
 
-Rooms are imported inside the commands, so that --help waits for torch and timm alone.
+Every room is imported inside the command that needs it, so that --help and a slip of the pen wait for none: what stands
+at the top of this file imports neither torch nor timm nor numpy.
 """
 
 import sys
@@ -114,7 +115,7 @@ def timm_(
     """Runs a script of timm's with our networks registered; what follows SCRIPT is the script's."""
     import runpy
 
-    import alexnet_zoo  # noqa: F401  (registers them)
+    import alexnet_zoo.models  # noqa: F401  (registers them)
 
     if not script.is_file():
         raise UserError(f"{script}: no such script; clone https://github.com/huggingface/pytorch-image-models", 2)
@@ -348,7 +349,7 @@ def benchmark(
     data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare, gather and loader.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
-    import alexnet_zoo  # noqa: F401  (gives timm the networks)
+    import alexnet_zoo.models  # noqa: F401  (registers them)
     from alexnet_zoo.benchmark import BENCHMARKS, measure
 
     if what not in BENCHMARKS:

@@ -5,6 +5,7 @@ from pathlib import Path
 import timm
 from torch import nn
 
+import alexnet_zoo.models  # noqa: F401  (gives timm the networks)
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.checkpoint import load_tensors
 from alexnet_zoo.train.recipe import Recipe
