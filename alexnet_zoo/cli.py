@@ -252,7 +252,7 @@ def study(
 @app.command(epilog="Example: alexzoo export runs/digits --target int8")
 def export(
     source: Annotated[str, typer.Argument(help="A run's folder, a .safetensors file in one, or a timm model's name.")],
-    target: Annotated[str, typer.Option(help="A name from export/, or a TOML file; list shows them.")] = "fast",
+    target: Annotated[str, typer.Option(help="A name from export/, or a TOML file; list shows them.")] = "plain",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     data: Data = None,
     out: Annotated[

@@ -8,8 +8,10 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from alexnet_zoo.errors import UserError, names_there_are
+from alexnet_zoo.progress import say
 
 PACKAGE = Path(__file__).resolve().parent
+RENAMED = {"export": {"fast": "plain", "portable": "lrn"}}  # old names go on; nothing else may ever have one
 
 
 class Strict(BaseModel):
@@ -30,13 +32,16 @@ def list_declared(folder: str, suffix: str = ".toml") -> list[Path]:
 
 
 def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
-    """Find the file NAME + suffix of a folder; a path to a file of the user's own is itself.
+    """Find the file NAME + suffix of a folder; a path to a file of the user's own is itself. Says a name's new one.
 
     Raises: UserError (exit code 2), which lists the names there are, and which may be meant.
     """
     if Path(name).is_file():
         return Path(name)
     stem = str(name).removesuffix(suffix)
+    if new := RENAMED.get(folder, {}).get(stem):
+        say(f"{stem}: is now called {new}; {folder}/README.md says what it is")
+        stem = new
     path = folder_of(folder) / f"{stem}{suffix}"
     if path.is_file():
         return path

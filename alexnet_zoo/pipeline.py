@@ -106,13 +106,14 @@ def advice_on_interruption(plan: Plan) -> Iterator[None]:
         raise Interrupted(f"{error}; continue with: {again}", error.exit_code) from error
 
 
-def export(network: Network, target: Target = onnx_export.FAST, out: Path | None = None) -> tuple[Path, str]:
+def export(network: Network, target: Target = onnx_export.PLAIN, out: Path | None = None) -> tuple[Path, str]:
     """Writes a network as an ONNX file; returns the file, and a line about it.
 
     The line says how far float32 is from torch, on images, or what lower precision costs, on the evaluation data.
     """
     inputs, model = network.inputs, network.model
-    path = out or network.folder / f"{network.stem}{'' if target == onnx_export.FAST else '-' + target.name}.onnx"
+    ending = "" if target.name == onnx_export.PLAIN.name else f"-{target.name}"
+    path = out or network.folder / f"{network.stem}{ending}.onnx"
     check_writable(path)
     checksum = sha256_of(network.weights) if network.weights else ""
     metadata = onnx_export.describe(model, network.name, network.recipe, inputs, checksum)

@@ -144,7 +144,7 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
         (["report", "nowhere"], 1, ["nowhere"]),
         (["benchmark", "inferense"], 2, ["inferense", "did you mean inference? there are columns, evaluation"]),
         (["models", "alexnet_krizhevski"], 2, ["did you mean alexnet_krizhevsky?", "alexnet_bvlc, alexnet_kr"]),
-        (["export", "runs", "--target", "fats"], 2, ["did you mean fast?"]),
+        (["export", "runs", "--target", "palin"], 2, ["did you mean plain?"]),
         (["reproduce", "--set", "epochs=-1"], 2, ["error: digits: epochs = -1"]),
         (["evaluate", "a.onnx", "--mean", ".4,.4,.4", "--std", "58,58,58"], 2, ["--mean", "--std", "0 to 255"]),
         (["trian"], 2, ["trian"]),

@@ -29,7 +29,7 @@ ALIVE = {"init_std": "he", "init_bias": 0.1}  # random weights with which the lo
 
 
 def inference(options: Options, **model_args) -> list[dict]:
-    """Measures images/s of a network with random weights, as `fast` exports it, and of its peers.
+    """Measures images/s of a network with random weights, as `plain` exports it, and of its peers.
 
     Images come from the host's memory and logits go back there, for all; float32 means float32, for all.
     """
@@ -57,13 +57,13 @@ def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Opti
     """Exports and opens each ONNX peer; returns its step, which runs it on the images."""
     side = images.shape[-1]
     # The default export is what anyone would have without us: torch's exporter on a network with torch's own LRN.
-    plain = load_target("fast").model_copy(update={"lrn": "banded"})
+    banded = load_target("plain").model_copy(update={"lrn": "banded"})
     peers = {
-        "fast": (model, load_target("fast")),
-        "default export": (with_lrn(model, TorchLocalResponseNorm), plain),
-        "native LRN": (model, load_target("portable")),
-        "no LRN": (with_lrn(model, lambda lrn: nn.Identity()), plain),
-        "torchvision alexnet": (torchvision_alexnet(num_classes=model.num_classes), plain),
+        "plain": (model, load_target("plain")),
+        "default export": (with_lrn(model, TorchLocalResponseNorm), banded),
+        "native LRN": (model, load_target("lrn")),
+        "no LRN": (with_lrn(model, lambda lrn: nn.Identity()), banded),
+        "torchvision alexnet": (torchvision_alexnet(num_classes=model.num_classes), banded),
         "int8": (model, load_target("int8")),
     }
     on_gpu = options.device == "cuda"
@@ -76,7 +76,7 @@ def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Opti
         files[peer] = export(network, folder / f"{number}.onnx", {}, size, target, images)
     files |= {str(path): path for path in options.against}
     steps = {peer: onnx_step(path, images, options) for peer, path in files.items()}
-    for peer in ("fast", "fp16") if on_gpu else ():
+    for peer in ("plain", "fp16") if on_gpu else ():
         steps[f"{peer}, CUDA graph"] = onnx_step(files[peer], images, options, cuda_graph=True)
     return steps
 

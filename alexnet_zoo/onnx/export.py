@@ -24,7 +24,7 @@ from alexnet_zoo.onnx.target import Target
 
 log = logging.getLogger(__name__)
 
-FAST = Target()
+PLAIN = Target()
 
 OPERAND_NAMES = {("Conv", 1): "weight", ("Conv", 2): "bias", ("Gemm", 1): "weight", ("Gemm", 2): "bias"}
 
@@ -49,7 +49,7 @@ def export(
     path: Path,
     metadata: dict[str, str],
     input_size: tuple[int, int, int] = (3, 224, 224),
-    target: Target = FAST,
+    target: Target = PLAIN,
     calibration: np.ndarray | None = None,
 ) -> Path:
     """Writes model to path: "input" (batch, *input_size) float32, crops less the mean; "logits" (batch, classes).

@@ -9,9 +9,10 @@ from alexnet_zoo.declared import Strict, declared, list_declared, read_declared,
 
 
 class Target(Strict):
-    """Says how a network is written. The defaults make `fast`."""
+    """Says how a network is written. The defaults make `plain`."""
 
-    name: str = "fast"
+    name: str = "plain"
+    runs: str = ""  # where such a file runs, in words
     lrn: Literal["rooted", "banded", "native"] = "rooted"  # the form of normalisation (onnx/lrn_forms.py)
     layout: Literal["crops", "pixels"] = "crops"  # what goes in: crops less the mean, or whole uint8 images
     precision: Literal["float32", "float16", "int8"] = "float32"
@@ -26,13 +27,10 @@ def load_target(name: str | Path) -> Target:
     Raises UserError (exit code 2), which lists the names there are, or says what a field allows.
     """
     path = declared("export", name)
-    return validated(Target, path, {"name": path.stem, **read_declared("export", path)})
+    return validated(Target, path, {"name": path.stem, **read_declared("export", path, own=("name", "runs"))})
 
 
 def describe_targets() -> str:
-    """Describes the targets in export/, a line each."""
-    lines = []
-    for path in list_declared("export"):
-        target = load_target(path)
-        lines.append(f"{target.name:10} {target.precision:8} {target.layout:7} {target.lrn:7} opset {target.opset}")
-    return "\n".join(lines)
+    """Describes the targets in export/, a line each: what the file holds, and where it runs."""
+    targets = [load_target(path) for path in list_declared("export")]
+    return "\n".join(f"{target.name:8} {target.precision:8} {target.layout:7} runs {target.runs}" for target in targets)

@@ -61,7 +61,7 @@ def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported)
     small = dict(width_mult=0.125, img_size=64, num_classes=10)
     rows = inference(options, **small)
     peers = [row["peer"] for row in rows]
-    assert peers[:6] == ["fast", "default export", "native LRN", "no LRN", "torchvision alexnet", "int8"]
+    assert peers[:6] == ["plain", "default export", "native LRN", "no LRN", "torchvision alexnet", "int8"]
     assert str(exported.path) in peers and "torch eager" in peers
     assert all(row["peak_gflops"] > 0 and row["gmacs"] > 0 and row["threads"] == 1 for row in rows)
     csv_file, json_file = write(rows, tmp_path, "inference")

@@ -70,7 +70,7 @@ def test_what_the_cuda_provider_links_to_is_installed():
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("target, tolerance", [("fast", 1e-4), ("portable", 1e-4), ("pixels", 1e-4), ("fp16", 2e-2)])
+@pytest.mark.parametrize("target, tolerance", [("plain", 1e-4), ("lrn", 1e-4), ("pixels", 1e-4), ("fp16", 2e-2)])
 def test_every_target_gives_on_cuda_what_the_cpu_gives(exported, tmp_path, target, tolerance):
     metadata = exported.metadata
     crop, image = int(metadata["crop_size"]), int(metadata["image_size"])
