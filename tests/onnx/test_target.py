@@ -36,7 +36,7 @@ from alexnet_zoo.plan import make_plan
 from alexnet_zoo.resolve import open_network
 
 IMAGE, CROP = 72, 64
-PLAIN_OPERATORS = set("Conv Relu Tanh Mul Pow Sqrt Div Add Reshape MaxPool AveragePool Gemm".split())
+PLAIN_OPERATORS = set("Conv Relu Tanh Mul Pow Sqrt Div Add Reshape MaxPool AveragePool Gemm MatMul Transpose".split())
 
 
 @pytest.fixture(scope="module")
