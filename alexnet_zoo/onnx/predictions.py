@@ -9,6 +9,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
 
 GUESSES = 5
+FEW = 10  # classes, all of which are written
 
 
 def check_can_submit(dataset: Dataset, devkit_ids: list[int] | None) -> None:
@@ -32,10 +33,14 @@ def write_submission(path: Path, dataset: Dataset, devkit_ids: list[int], scores
 
 
 def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> None:
-    """Writes the five most probable classes of each image: name, label, top1..top5, probability1..probability5."""
+    """Writes a line an image: name, label, top1, top2, ..., probability1, probability2, ... of its most probable classes.
+
+    Of all of them where there are ten at most, which is what several networks' average needs; else of five.
+    """
     import pandas
 
-    best = np.argsort(-probability, axis=1, kind="stable")[:, : min(5, probability.shape[1])]
+    classes = probability.shape[1]
+    best = np.argsort(-probability, axis=1, kind="stable")[:, : classes if classes <= FEW else GUESSES]
     names = np.array(dataset.classes)
     columns = {"name": dataset.names, "label": names[dataset.labels]}
     columns |= {f"top{k + 1}": names[best[:, k]] for k in range(best.shape[1])}

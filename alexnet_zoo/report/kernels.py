@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.figures import new_figure, styled
+from alexnet_zoo.study.summary import AGNOSTIC, SPECIFIC
 
 SAID = {
     "reproduced": "one column largely without colour, one of colour",
@@ -17,17 +18,16 @@ SAID = {
 }
 PERMUTATIONS = 10_000
 BY_CHANCE = 0.01
-# Section 6.1 names no bounds, so these are ours: noise has two thirds of its energy in colour, a third in grey.
-AGNOSTIC, SPECIFIC = 1 / 3, 2 / 3
 ACROSS = 16  # kernels in a row, as the paper prints them
 
 
 @dataclass(frozen=True)
 class Selectivity:
-    """Holds each column's colour index, 0 (greyscale) to 1 (colour only), and a p-value (see `selectivity`)."""
+    """Holds each column's colour index, 0 (greyscale) to 1 (colour only), and what chance does (see `selectivity`)."""
 
     columns: list[float]
     p_value: float
+    by_chance: float
 
     @property
     def verdict(self) -> str:
@@ -64,7 +64,7 @@ def selectivity(kernels: np.ndarray, columns: int = 2) -> Selectivity:
     """Computes each column's colour index: the share of its kernels' energy that is in colour, 2/3 by chance.
 
     The p-value says how often columns dealt at random from the same kernels differ as much (a permutation test on the
-    span between the highest and the lowest index).
+    span between the highest and the lowest index); by_chance, by how much they differ on average.
     """
     colour, total = energies(kernels)
 
@@ -75,10 +75,12 @@ def selectivity(kernels: np.ndarray, columns: int = 2) -> Selectivity:
 
     order = np.arange(len(colour))
     deals = np.random.default_rng(0).permuted(np.tile(order, (PERMUTATIONS, 1)), axis=1)
-    as_often = int((span(deals) >= span(order[None])[0] - 1e-12).sum())
+    spans = span(deals)
+    as_often = int((spans >= span(order[None])[0] - 1e-12).sum())
     halves = np.split(order, columns)
     index = [float(colour[half].sum() / total[half].sum()) for half in halves]
-    return Selectivity(index, (as_often + 1) / (PERMUTATIONS + 1) if columns > 1 else 1.0)
+    p_value = (as_often + 1) / (PERMUTATIONS + 1) if columns > 1 else 1.0
+    return Selectivity(index, p_value, float(spans.mean()))
 
 
 @styled

@@ -1,27 +1,34 @@
 """A study as tables and figures: what each comparison found, the forest plot, learning curves with their spread."""
 
+import dataclasses
+import json
 import math
 import statistics
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
 from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, styled, to_bytes
 from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_latex, to_markdown
+from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.page import html_table
-from alexnet_zoo.study.measures import read_curve, write_ranks
+from alexnet_zoo.study.measures import read_curve
 from alexnet_zoo.study.runner import STUDIES, Jobs
 from alexnet_zoo.study.study import RATIOS, Comparison, Study, find_claim, load_study
 from alexnet_zoo.study.summary import RULES, Found, arm_figures, finished_runs, summarise
+from alexnet_zoo.train.network import create_model
 
 QUANTITIES = {
     "test_error": "test error, points",
     "train_error": "training error, points",
+    "overfitting": "validation less training error, points",
     "epochs_to_25": "epochs to 25% training error, ratio",
     "epochs_to_best": "epochs to the best error, ratio",
     "time": "time an image, ratio",
+    "colour_apart": "colour index, column less column, beyond chance",
     "left_guessing": "runs that leave guessing, points",
 }
 
@@ -39,10 +46,8 @@ def report_study(name: str | None, out: Path | None) -> str:
 
 
 def write_study(jobs: Jobs) -> list[Path]:
-    """Writes tables in four formats, figures and the ranks of all predictions into the study's folder.
-
-    Returns the files, the Markdown page first.
-    """
+    """Writes tables in four formats and figures into the study's folder; returns the files, the Markdown page first."""
+    note_colours(jobs)
     plan, out, found = jobs.plan, jobs.out, summarise(jobs)
     tables = [comparisons_table(plan, found), arms_table(jobs)]
     files: dict[str, str | bytes] = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
@@ -55,19 +60,20 @@ def write_study(jobs: Jobs) -> list[Path]:
     for name, content in files.items():
         with written_whole(out / name) as partial:
             partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    return [*(out / name for name in files), *ranks(jobs)]
+    return [out / name for name in files]
 
 
-def ranks(jobs: Jobs) -> list[Path]:
-    """ranks-VIEWS.csv of all runs that have their predictions."""
-    folders = [job.folder for job in jobs.all if job.finished]
-    written = []
-    for views in (10, 1):
-        having = [folder for folder in folders if (folder / f"predictions-{views}.csv").exists()]
-        if having:
-            written.append(jobs.out / f"ranks-{views}.csv")
-            write_ranks(written[-1], having, views)
-    return written
+def note_colours(jobs: Jobs) -> None:
+    """Writes colour.json, the colour index of conv1's columns (6.1), into each run that has weights and two columns."""
+    for job in jobs.all:
+        weights, noted = job.folder / "model.safetensors", job.folder / "colour.json"
+        if job.finished and weights.exists() and not noted.exists():
+            classes = len(json.loads((job.folder / "data.json").read_text())["classes"])
+            with torch.device("meta"):
+                columns = getattr(create_model(job.recipe, num_classes=classes), "columns", 1)
+            if columns > 1:
+                with written_whole(noted) as partial:
+                    partial.write_text(json.dumps(dataclasses.asdict(selectivity(load_kernels(weights), columns))))
 
 
 def comparisons_table(plan: Study, found: list[Found]) -> Table:
@@ -86,7 +92,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
     notes = [
         f"On {plan.data}. Intervals: 95%, over seeds and test images. p: permutations of the "
         "runs, or sign flips where the same networks are compared.",
-        RULES,
+        *filter(None, [plan.rule, RULES if found else ""]),
     ]
     return Table(plan.name, f"Study {plan.name}", columns, [_line(each) for each in found], notes)
 

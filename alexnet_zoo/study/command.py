@@ -38,23 +38,23 @@ def describe(plan: Study, jobs: runner.Jobs, at_a_time: int) -> str:
     if plan.pilot:
         each = f"{plan.pilot.minutes:g} minutes each, {at_a_time} at a time"
         lines[-1] += f": {left * plan.pilot.minutes / 60 / at_a_time:.1f} hours ({each})"
-        lines.append(f"power, alone and after Holm's correction, from the pilot: {plan.pilot.source}")
+        lines.append(f"power, from the pilot: {plan.pilot.source}")
     lines += [f"  {comparison.name}, {comparison.measure}: {expected(plan, comparison)}" for comparison in plan.compare]
-    return "\n".join([*lines, RULES])
+    return "\n".join([*lines, *filter(None, [plan.rule, RULES])])
 
 
 def expected(plan: Study, comparison: Comparison) -> str:
     """What a comparison can find, in words."""
-    groups = [max(1, plan.seeds_of(arm) // comparison.average[0]) for arm in comparison.arms]
-    least = statistics.least_p(*groups, paired=comparison.same_networks)
+    least = statistics.least_p(*map(plan.seeds_of, comparison.arms), paired=comparison.same_networks)
     hardest = plan.level / len(plan.compare)
     text = f"smallest p {least:.2g}"
     if least > hardest:
         text += f", over the {hardest:.2g} that Holm asks of the first" if least <= plan.level else ", never under 5%"
     if plan.pilot is None or comparison.measure != "test_error" or comparison.same_networks:
-        return text
+        return f"{text}; power not known"
     alone, corrected = (100 * power_of(plan, comparison, level) for level in (plan.level, hardest))
-    return f"{text}; {comparison.smallest:g} points are found with {alone:.0f}%, {corrected:.0f}%"
+    what = f"a difference of {comparison.smallest:g} points"
+    return f"{text}; {what} is found in {alone:.0f}% of studies if it were the only question, {corrected:.0f}% as one of {len(plan.compare)}"
 
 
 def power_of(plan: Study, comparison: Comparison, level: float) -> float:

@@ -1,9 +1,9 @@
-"""What a run left behind, as one number, or as the rank of the right class for every test image."""
+"""What a run left behind, as one number, or as its predictions of every test image."""
 
 import csv
 import json
 import math
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +14,16 @@ LEFT = 0.95  # of ln(classes): a loss below has left that of guessing
 
 
 def value_of(run: Path, measure: str) -> float:
-    """Percent, epochs, seconds an image, or 1 and 0; nan where the run does not say, or never came so far."""
+    """Percent, points, epochs, seconds an image, or 1 and 0; nan where the run does not say, or never came so far."""
     curve = read_curve(run)
     if measure == "left_guessing":
         return float(not math.isnan(steps_to_leave(run)))
     if measure == "train_error":
-        return next((100 - value for value in reversed(curve["train_top1"]) if not math.isnan(value)), math.nan)
+        return last_error(curve["train_top1"])
+    if measure == "overfitting":
+        return last_error(curve["eval_top1"]) - last_error(curve["train_top1"])
+    if measure == "colour_apart":
+        return math.nan if (colours := colours_of(run)) is None else colours[0] - colours[1]
     if measure == "epochs_to_25":
         return next((float(n) for n, value in enumerate(curve["train_top1"], 1) if 100 - value <= 25), math.nan)
     if measure == "epochs_to_best":
@@ -28,6 +32,23 @@ def value_of(run: Path, measure: str) -> float:
     if measure == "time":
         return float(1 / np.nanmean(curve["images_per_s"]))
     raise ValueError(measure)
+
+
+def last_error(correct: list[float]) -> float:
+    """Of a column in percent, an entry an epoch: 100 less the last that is known."""
+    return next((100 - value for value in reversed(correct) if not math.isnan(value)), math.nan)
+
+
+def colours_of(run: Path) -> tuple[float, float, float] | None:
+    """The colour index of conv1's more and less coloured column, and how far apart random deals of its kernels are.
+
+    From colour.json, which `--report` writes while the weights are there; None without it.
+    """
+    file = run / "colour.json"
+    if not file.exists():
+        return None
+    found = json.loads(file.read_text())
+    return max(found["columns"]), min(found["columns"]), found["by_chance"]
 
 
 def read_curve(run: Path) -> dict[str, list[float]]:
@@ -52,50 +73,54 @@ def results_of(run: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def ranks_of(run: Path, views: int) -> dict[str, int]:
-    """For each image of the test split, by name: the right class's place among the five best, 1 to 5; 0: not there.
+@dataclass(frozen=True)
+class Predictions:
+    """What a network predicted, image by image.
 
-    From the run's predictions-VIEWS.csv; where a published run lacks it, from ranks-VIEWS.csv beside the run.
+    labels: (images,), the number of the right class. best: (images, places), the classes guessed, best first.
+    probability: (images, places), theirs, in float16.
     """
-    file = run / f"predictions-{views}.csv"
-    if not file.exists():
-        published = _read_ranks(run.parent / f"ranks-{views}.csv")
-        if run.name not in published:
-            again = f"alexzoo evaluate {run} --views {views} --predictions {file}"
-            raise UserError(f"{run}: no predictions with {views} views; write them with: {again}")
-        return published[run.name]
-    ranks = {}
-    with file.open(newline="", encoding="utf-8") as opened:
-        for row in csv.DictReader(opened):
-            best = [row.get(f"top{place}") for place in range(1, 6)]
-            ranks[row["name"]] = best.index(row["label"]) + 1 if row["label"] in best else 0
-    return ranks
+
+    labels: np.ndarray
+    best: np.ndarray
+    probability: np.ndarray
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """(images,): whether the first guess is wrong."""
+        return self.best[:, 0] != self.labels
+
+    def by_class(self) -> np.ndarray:
+        """(images, classes): each class's probability; UserError where only the best are known."""
+        classes = int(self.best.max()) + 1
+        if self.best.shape[1] < classes:
+            raise UserError(f"averages need the probability of every class, of which {self.best.shape[1]} are kept")
+        return np.take_along_axis(self.probability, np.argsort(self.best, axis=1), axis=1)
 
 
-@cache
-def _read_ranks(file: Path) -> dict[str, dict[str, int]]:
-    if not file.exists():
-        return {}
-    with file.open(newline="", encoding="utf-8") as opened:
+def predictions_of(run: Path, views: int) -> Predictions:
+    """Reads a run's predictions-VIEWS.npz, its compact form, or else predictions-VIEWS.csv; UserError without either."""
+    compact, table = (run / f"predictions-{views}.{kind}" for kind in ("npz", "csv"))
+    if compact.exists():
+        with np.load(compact, allow_pickle=False) as file:
+            return Predictions(file["labels"], file["best"], file["probability"])
+    if not table.exists():
+        again = f"alexzoo evaluate {run} --views {views} --predictions {table}"
+        raise UserError(f"{run}: no predictions with {views} views; write them with: {again}")
+    number = {name: place for place, name in enumerate(json.loads((run / "data.json").read_text())["classes"])}
+    kind = np.uint8 if len(number) <= 256 else np.uint16
+    with table.open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
-    return {run: {row["name"]: int(row[run]) for row in rows} for run in rows[0] if run != "name"}
+    places = range(1, 1 + sum(name.startswith("probability") for name in rows[0]))
+    best = np.array([[number[row[f"top{place}"]] for place in places] for row in rows], kind)
+    probability = np.array([[float(row[f"probability{place}"]) for place in places] for row in rows], np.float16)
+    return Predictions(np.array([number[row["label"]] for row in rows], kind), best, probability)
 
 
-def write_ranks(file: Path, runs: list[Path], views: int) -> None:
-    """A line an image, a column a run: small enough to publish where the predictions are not."""
-    ranks = {run.name: ranks_of(run, views) for run in runs}
-    with file.open("w", newline="", encoding="utf-8") as opened:
-        writer = csv.writer(opened, lineterminator="\n")
-        writer.writerow(["name", *ranks])
-        writer.writerows([name, *(each[name] for each in ranks.values())] for name in next(iter(ranks.values())))
-
-
-def wrong(runs: list[Path], views: int) -> np.ndarray:
-    """(runs, images): 1 where a run's first guess is wrong; UserError where they did not see the same images."""
-    if not runs:
-        return np.empty((0, 0))
-    ranks = [ranks_of(run, views) for run in runs]
-    for run, each in zip(runs, ranks):
-        if each.keys() != ranks[0].keys():
+def predictions_of_all(runs: list[Path], views: int) -> list[Predictions]:
+    """Those of each run; UserError where they did not see the same images."""
+    found = [predictions_of(run, views) for run in runs]
+    for run, each in zip(runs, found):
+        if not np.array_equal(each.labels, found[0].labels):
             raise UserError(f"{run}: was not measured on the images of {runs[0]}; they do not compare")
-    return np.array([[each[name] != 1 for name in ranks[0]] for each in ranks], dtype=float)
+    return found

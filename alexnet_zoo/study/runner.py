@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import Progress, say
-from alexnet_zoo.study.study import Comparison, Study
+from alexnet_zoo.study.study import Study
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 STUDIES = Path("runs") / "studies"
@@ -26,34 +27,30 @@ class Job:
     """One command of a study, and the folder that it fills."""
 
     folder: Path
-    arguments: list[str]  # of alexzoo
-    recipe: Recipe | None = None  # None: networks that are trained already are averaged
-    again: list[str] = field(default_factory=list)  # arguments that continue it, where it was begun
+    recipe: Recipe
+    begin: list[str]  # arguments of alexzoo
+    again: list[str]  # likewise, that continue it
 
     @property
     def finished(self) -> bool:
         return (self.folder / "results.csv").exists()  # what a run writes last
 
-    @property
-    def epochs(self) -> float:
-        return self.recipe.epochs if self.recipe else 0.0
-
     def epochs_done(self) -> float:
         """Whole epochs that summary.csv records."""
-        if self.finished or self.recipe is None:
-            return self.epochs
+        if self.finished:
+            return self.recipe.epochs
         summary = self.folder / "summary.csv"
         if not summary.exists():
             return 0.0
         with summary.open(newline="") as file:
-            return min(float(sum(1 for _ in csv.DictReader(file))), self.epochs)
+            return min(float(sum(1 for _ in csv.DictReader(file))), self.recipe.epochs)
 
     def command(self) -> list[str]:
-        return self.again if self.again and (self.folder / "recipe.toml").exists() else self.arguments
+        return self.again if (self.folder / "recipe.toml").exists() else self.begin
 
 
 class Jobs:
-    """All commands of a study in the folder `out`: one seed of every arm before the next, then the averages."""
+    """All commands of a study in the folder `out`: one seed of every arm before the next."""
 
     def __init__(self, plan: Study, out: Path, data: Path | None = None):
         self.plan, self.out, self.data = plan, out, data
@@ -62,8 +59,6 @@ class Jobs:
         self.runs = {
             (arm, seed): self._run(arm, seed) for seed in rounds for arm in plan.arms if seed < plan.seeds_of(arm)
         }
-        jobs = {job.folder: job for comparison in plan.compare for job in self.averages(comparison)}
-        self.averaged = list(jobs.values())
 
     def _run(self, arm: str, seed: int) -> Job:
         recipe, folder = self.plan.resolved(arm, seed), self._find(arm, seed)
@@ -71,7 +66,7 @@ class Jobs:
         begin = ["reproduce", self.plan.recipe_of(arm), *data, "--out", str(folder)]
         for change in self.plan.changes(arm, seed):
             begin += ["--set", change]
-        return Job(folder, begin, recipe, ["reproduce", "--resume", *data, "--out", str(folder)])
+        return Job(folder, recipe, begin, ["reproduce", "--resume", *data, "--out", str(folder)])
 
     def _find(self, arm: str, seed: int) -> Path:
         """Finds the run's folder: its own, or another study's (uses) where the same recipe ended."""
@@ -86,20 +81,9 @@ class Jobs:
             raise UserError(f"{own}: its recipe is not what the plan says now; move it away, or name another --out")
         return own
 
-    def averages(self, comparison: Comparison) -> list[Job]:
-        """The evaluations of several networks together that a comparison needs: disjoint groups of an arm's seeds."""
-        size, arm, views = comparison.average[0], comparison.arms[0], comparison.views[0]
-        jobs = []
-        for group in range(self.plan.seeds_of(arm) // size if size > 1 else 0):
-            members = [self.runs[arm, seed].folder for seed in range(group * size, (group + 1) * size)]
-            folder = self.out / f"{arm}-average{size}-{group}"
-            files = ["--out", str(folder / "results.csv"), "--predictions", str(folder / f"predictions-{views}.csv")]
-            jobs.append(Job(folder, ["evaluate", *map(str, members), "--views", str(views), *files]))
-        return jobs
-
     @property
     def all(self) -> list[Job]:
-        return [*self.runs.values(), *self.averaged]
+        return list(self.runs.values())
 
     def lines(self) -> list[str]:
         """The commands that are left to do, as one types them."""
@@ -112,22 +96,19 @@ def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None
     Raises: UserError that names each run that failed, with its last line; KeyboardInterrupt, once every run has
     written a checkpoint, after Ctrl-C or SIGTERM.
     """
-    every = Jobs(plan, out, data)
-    runs = list(every.runs.values())
+    every = Jobs(plan, out, data).all
     out.mkdir(parents=True, exist_ok=True)
-    workers, failed = Workers(out, jobs), []
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    total, before = sum(job.epochs for job in runs), sum(job.epochs_done() for job in runs)
+    total, before = sum(job.recipe.epochs for job in every), sum(job.epochs_done() for job in every)
     try:
         with Progress(total, plan.name, "epochs", before) as progress:
-            for batch in (runs, every.averaged):
-                failed += workers.run([job for job in batch if not job.finished], runs, progress)
+            failed = Workers(out, jobs).run(every, progress)
     finally:
         signal.signal(signal.SIGTERM, previous)
     if failed:
         again = "the same command tries them again"
-        raise UserError(f"{plan.name}: {len(failed)} of {len(every.all)} failed, {again}: {'; '.join(failed)}")
-    say(f"{plan.name}: all {len(every.all)} finished in {out}")
+        raise UserError(f"{plan.name}: {len(failed)} of {len(every)} failed, {again}: {'; '.join(failed)}")
+    say(f"{plan.name}: all {len(every)} finished in {out}")
 
 
 class Workers:
@@ -141,11 +122,11 @@ class Workers:
         self.running: set[subprocess.Popen] = set()
         self.stopping = threading.Event()
 
-    def run(self, todo: list[Job], runs: list[Job], progress: Progress) -> list[str]:
-        """Runs the jobs, showing how far all runs are; returns a line for each that failed."""
+    def run(self, runs: list[Job], progress: Progress) -> list[str]:
+        """Runs what is not finished, showing how far all runs are; returns a line for each that failed."""
         failed: list[str] = []
         with ThreadPoolExecutor(self.jobs) as pool:
-            futures = {pool.submit(self.run_one, job) for job in todo}
+            futures = {pool.submit(self.run_one, job) for job in runs if not job.finished}
             try:
                 while futures:
                     ended, futures = wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -166,11 +147,11 @@ class Workers:
         slot, log = self.slots.get(), self.out / f"{job.folder.name}.log"
         try:
             with log.open("a") as file:
-                environment = os.environ | place(slot, self.jobs)
+                environment = os.environ | place(slot, self.jobs, gpus())
+                wait_until_free(job.folder)
                 if self.stopping.is_set():
                     return ""
-                command = [sys.executable, "-m", "alexnet_zoo", *job.command()]
-                job.folder.mkdir(parents=True, exist_ok=True)
+                command = [sys.executable, "-m", "alexnet_zoo.study.one_run", str(os.getpid()), *job.command()]
                 process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
                 self.running.add(process)
                 code = process.wait()
@@ -184,23 +165,40 @@ class Workers:
         return ""
 
 
-def place(slot: int, jobs: int) -> dict[str, str]:
+def wait_until_free(folder: Path, seconds: float = 60.0) -> None:
+    """Waits while another process trains in the folder: a run of a killed study, which ends once it notices."""
+    from alexnet_zoo.train.run import only_one
+
+    folder.mkdir(parents=True, exist_ok=True)
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:  # after that, the command says who has it
+        try:
+            with only_one(folder):
+                return
+        except UserError:
+            time.sleep(0.2)
+
+
+def gpus() -> list[str]:
+    """The CUDA devices to use, as CUDA_VISIBLE_DEVICES names them."""
+    from alexnet_zoo.devices import cuda_devices
+
+    numbers = [str(number) for number in range(cuda_devices())]
+    seen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return seen.split(",") if seen and numbers else numbers
+
+
+def place(slot: int, jobs: int, devices: list[str]) -> dict[str, str]:
     """Gives this thread, and so the process that it starts, a slot's share of the cores.
 
-    Returns what that process is told: its number of threads and, where there are GPUs, the one that it gets.
+    Returns what that process is told: its number of threads and, where there are devices, the one that it gets.
     """
-    import torch
-
     if jobs == 1:
         return {}
-    told = {}
+    told = {"CUDA_VISIBLE_DEVICES": devices[slot % len(devices)]} if devices else {}
     if hasattr(os, "sched_setaffinity"):  # Linux
         cores = sorted(os.sched_getaffinity(os.getpid()))
         own = cores[slot::jobs] or [cores[slot % len(cores)]]
         os.sched_setaffinity(0, own)  # 0: this thread alone
         told["OMP_NUM_THREADS"] = str(len(own))
-    if torch.cuda.is_available():
-        every = ",".join(map(str, range(torch.cuda.device_count())))
-        seen = (os.environ.get("CUDA_VISIBLE_DEVICES") or every).split(",")
-        told["CUDA_VISIBLE_DEVICES"] = seen[slot % len(seen)]
     return told

@@ -5,30 +5,37 @@ import tomllib
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-from alexnet_zoo.declared import declared, read_declared, validated
+from alexnet_zoo.declared import Strict, declared, read_declared, validated
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 FOLDER = "reproduce/studies"
-OWN = ("name", "arms", "compare")  # what a plan does not take from its base
+OWN = ("name", "arms", "compare", "rule")  # what a plan does not take from its base
 KINDS = {  # the kind of a claim in paper.toml, for each measure; the rest measure what the paper does not claim
     "test_error": "error",
     "train_error": "train_error",
+    "overfitting": "overfitting",
     "epochs_to_25": "epochs_to_25",
     "epochs_to_best": "epochs_to_best",
     "time": "time",
+    "colour_apart": "colour",
 }
 RATIOS = ("epochs_to_25", "epochs_to_best", "time")  # compared as first / second; the others as first - second
-Measure = Literal["test_error", "train_error", "epochs_to_25", "epochs_to_best", "time", "left_guessing"]
+Measure = Literal[
+    "test_error",
+    "train_error",
+    "overfitting",
+    "epochs_to_25",
+    "epochs_to_best",
+    "time",
+    "colour_apart",
+    "left_guessing",
+]
 
 
-class Declared(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Arm(Declared):
+class Arm(Strict):
     """What is trained: the study's recipe and settings, and what this arm changes."""
 
     recipe: str | None = None  # in place of the study's
@@ -36,7 +43,7 @@ class Arm(Declared):
     seeds: int | None = Field(None, gt=0)  # 0 to seeds - 1, in place of the study's
 
 
-class Comparison(Declared):
+class Comparison(Strict):
     """A question: first arm less second, or for ratios first / second, in the order of the claim in paper.toml."""
 
     arms: tuple[str, str]
@@ -45,7 +52,7 @@ class Comparison(Declared):
     measure: Measure = "test_error"
     views: tuple[Literal[1, 10], Literal[1, 10]] = (10, 10)  # test_error: crops of a test image, for each arm
     average: tuple[int, int] = (1, 1)  # test_error: networks whose softmax outputs are averaged, for each arm
-    smallest: float = Field(gt=0)  # effect of interest: points, or for ratios over 1
+    smallest: float = Field(gt=0)  # effect of interest: points, parts of 1 for colour, or for ratios over 1
 
     @property
     def same_networks(self) -> bool:
@@ -60,7 +67,10 @@ class Comparison(Declared):
         if not self.name:
             raise ValueError("needs claim, or says where the paper claims nothing")
         if self.same_networks and self.views[0] == self.views[1] and self.average == (1, 1):
-            raise ValueError("compares an arm with itself: needs two arms, views or averages")
+            if self.measure != "colour_apart":
+                raise ValueError("compares an arm with itself: needs two arms, views or averages")
+        elif self.measure == "colour_apart":
+            raise ValueError("colour_apart compares the columns of each network: needs one arm twice")
         if self.average != (1, 1) and not (self.same_networks and self.average[0] > self.average[1] == 1):
             raise ValueError("average compares several networks with each of them: one arm twice, average [N, 1]")
         if self.measure in RATIOS and self.smallest <= 1:
@@ -68,7 +78,7 @@ class Comparison(Declared):
         return self
 
 
-class Pilot(Declared):
+class Pilot(Strict):
     """What is known before the first run, for the power that --dry-run prints."""
 
     source: str
@@ -78,13 +88,14 @@ class Pilot(Declared):
     minutes: float = Field(gt=0)  # a run, on the one core or device that it gets
 
 
-class Study(Declared):
+class Study(Strict):
     """A study, as it is planned."""
 
     name: str
     recipe: str
     data: str  # in words: what --data must hold
     seeds: int = Field(6, gt=1)  # of each arm
+    rule: str = ""  # what is decided by what, where that is no verdict; --dry-run and --report print it
     level: float = Field(0.05, gt=0, lt=0.5)  # of the tests of all comparisons together (Holm); intervals are of 95%
     uses: list[str] = []  # studies beside this one, whose runs are taken where their recipes are the same
     set: dict[str, Any] = {}
@@ -98,8 +109,8 @@ class Study(Declared):
             for arm in comparison.arms:
                 if arm not in self.arms:
                     raise ValueError(f"{comparison.name}: no arm {arm}; there are {', '.join(self.arms)}")
-            if comparison.average[0] > self.seeds_of(comparison.arms[0]):
-                raise ValueError(f"{comparison.name}: averages more networks than {comparison.arms[0]} has seeds")
+            if comparison.average[0] >= self.seeds_of(comparison.arms[0]) > 1:
+                raise ValueError(f"{comparison.name}: needs more seeds of {comparison.arms[0]} than it averages")
             if comparison.claim:
                 kind = find_claim(comparison.claim)["kind"]
                 if kind != KINDS.get(comparison.measure):

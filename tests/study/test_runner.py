@@ -25,7 +25,7 @@ model_args = { img_size = 64, width_mult = 0.125, init_std = "he", init_bias = 0
 input_scale = 58.0
 epochs = 1
 [arms]
-base = {}
+base = { seeds = 3 }
 no-lrn = { set = { model_args = { lrn = false } } }
 [[compare]]
 claim = "lrn"
@@ -41,6 +41,11 @@ says = "Two networks averaged against one"
 arms = ["base", "base"]
 average = [2, 1]
 smallest = 1.0
+[[compare]]
+claim = "specialisation"
+arms = ["base", "base"]
+measure = "colour_apart"
+smallest = 0.33
 """
 BROKEN = "\nbroken = { seeds = 1, set = { batch_size = 5000 } }\n[[compare]]"
 
@@ -51,13 +56,12 @@ def plan(tmp_path):
     return load_study(tmp_path / "small.toml")
 
 
-def test_commands_begin_with_one_seed_of_every_arm_and_end_with_the_averages(plan, tmp_path):
+def test_commands_begin_with_one_seed_of_every_arm(plan, tmp_path):
     lines = Jobs(plan, tmp_path / "out", tmp_path / "data").lines()
-    folders = [line.split("--out ")[1].split()[0].split("/")[-1] for line in lines[:4]]
-    assert folders == ["base-seed0", "no-lrn-seed0", "base-seed1", "no-lrn-seed1"]
+    folders = [line.split("--out ")[1].split()[0].split("/")[-1] for line in lines]
+    assert folders == ["base-seed0", "no-lrn-seed0", "base-seed1", "no-lrn-seed1", "base-seed2"]
     begin = f"alexzoo reproduce digits --data {tmp_path}/data --out {tmp_path}/out/no-lrn-seed1 --set image_size=72"
     assert lines[3].startswith(begin) and lines[3].endswith("--set model_args.lrn=false --set seed=1")
-    assert lines[4].startswith(f"alexzoo evaluate {tmp_path}/out/base-seed0 {tmp_path}/out/base-seed1 --views 10")
 
 
 def test_a_run_of_another_recipe_in_the_place_of_a_planned_one_is_refused(plan, tmp_path):
@@ -75,21 +79,33 @@ def test_each_slot_has_cores_of_its_own():
         cores = []
         for slot in range(2):
             os.sched_setaffinity(0, before)
-            assert place(slot, 2)["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
+            assert place(slot, 2, [])["OMP_NUM_THREADS"] == str(len(os.sched_getaffinity(0)))
             cores.append(os.sched_getaffinity(0))
     finally:
         os.sched_setaffinity(0, before)
-    assert place(0, 1) == {}
+    assert place(0, 1, ["0"]) == {}
     assert cores[0] | cores[1] == before
     assert not cores[0] & cores[1] or len(before) == 1
 
 
+def test_each_slot_has_a_gpu_of_its_own(monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    assert [place(slot, 4, ["2", "5"])["CUDA_VISIBLE_DEVICES"] for slot in range(4)] == ["2", "5", "2", "5"]
+    assert "CUDA_VISIBLE_DEVICES" not in place(0, 2, [])
+
+
 @pytest.mark.slow
 def test_a_study_killed_and_resumed_with_a_run_that_fails(tmp_path):
+    """SIGKILL leaves no run behind that the same command would find training; SIGTERM is told."""
     plan_file, out = tmp_path / "small.toml", tmp_path / "studies" / "small"
     plan_file.write_text(PLAN.replace("\n[[compare]]", BROKEN, 1))
     environment = os.environ | {"ALEXZOO_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-m", "alexnet_zoo", "study", str(plan_file), "--out", str(out), "--jobs", "2"]
+
+    killed = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    until(lambda: list(out.glob("*/metrics.jsonl")))
+    killed.kill()
+    killed.wait()
 
     begun = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     until(lambda: list(out.glob("*/results.csv")) and list(out.glob("*-seed1/recipe.toml")))
@@ -97,7 +113,7 @@ def test_a_study_killed_and_resumed_with_a_run_that_fails(tmp_path):
     _, said = begun.communicate(timeout=120)
     assert begun.returncode == 130 and "the same command goes on" in said
     finished = {path: path.stat().st_mtime_ns for path in out.glob("*/results.csv")}
-    assert 1 <= len(finished) < 4
+    assert 1 <= len(finished) < 5
 
     ended = subprocess.run(command, env=environment, stderr=subprocess.PIPE, text=True)
     assert ended.returncode == 1
@@ -114,23 +130,18 @@ def test_a_study_killed_and_resumed_with_a_run_that_fails(tmp_path):
     (tmp_path / "second.toml").write_text('uses = ["small"]\n' + PLAN.replace("[arms]\nbase", "[arms]\nsame-as-base"))
     second = (tmp_path / "second.toml").read_text().replace('"base"', '"same-as-base"')
     (tmp_path / "second.toml").write_text(second)
-    lines = Jobs(load_study(tmp_path / "second.toml"), tmp_path / "studies" / "second").lines()
-    assert len(lines) == 1 and lines[0].startswith(f"alexzoo evaluate {out}/base-seed0 {out}/base-seed1")
+    assert Jobs(load_study(tmp_path / "second.toml"), tmp_path / "studies" / "second").lines() == []
 
 
 def check_what_it_found(jobs):
-    """Each comparison is measured; the published tables need no predictions but the ranks."""
-    lrn, crops, averaged = summarise(jobs)
-    assert (len(lrn.first), len(crops.first), len(averaged.first)) == (2, 2, 1)
-    assert lrn.low < lrn.effect < lrn.high and 0 <= lrn.p <= 1
-    assert lrn.verdict == "not resolved, too few runs to reach it"
-    assert averaged.verdict == "not measured"  # one group of two is one pair
-    before = {path: path.read_bytes() for path in write_study(jobs)}
-    assert {path.name for path in before} >= {"small.md", "small.csv", "small-arms.tex", "ranks-10.csv", "ranks-1.csv"}
-    for predictions in jobs.out.glob("*/predictions-*.csv"):
-        predictions.unlink()
-    again = write_study(jobs)
-    assert all(path.read_bytes() == before[path] for path in again)
+    files = write_study(jobs)
+    assert {path.name for path in files} >= {"small.md", "small.csv", "small-arms.tex"}
+    lrn, crops, averaged, columns = summarise(jobs)
+    assert [len(each.first) for each in (lrn, crops, averaged, columns)] == [3, 3, 3, 3]
+    for each in (lrn, crops, averaged, columns):
+        assert each.low <= each.effect <= each.high and 0 <= each.p <= 1
+        assert each.verdict.startswith("not resolved, too few runs to reach it")
+    assert 0 <= min(columns.second) <= max(columns.first) <= 1
 
 
 def until(true, seconds: float = 300.0) -> None:

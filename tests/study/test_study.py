@@ -46,6 +46,8 @@ def test_a_run_of_an_arm(tmp_path):
     ("seeds = 2", "seed = 2", "did you mean seeds?"),
     ('arms = ["base", "no-lrn"]', 'arms = ["base", "base"]', "compares an arm with itself"),
     ("smallest = 1.0", "smallest = 1.0\naverage = [2, 1]", "one arm twice"),
+    ('smallest = 1.0', 'smallest = 1.0\nmeasure = "colour_apart"', "needs one arm twice"),
+    ('arms = ["base", "no-lrn"]', 'arms = ["base", "base"]\naverage = [2, 1]', "needs more seeds of base"),
     ('claim = "lrn"', 'measure = "train_error"', "needs claim, or says"),
     ('claim = "lrn"', 'claim = "dropout"\nmeasure = "epochs_to_best"', "a ratio here: over 1"),
 ])  # fmt: skip
