@@ -33,9 +33,9 @@ def write_submission(path: Path, dataset: Dataset, devkit_ids: list[int], scores
 
 
 def write_predictions(path: Path, dataset: Dataset, probability: np.ndarray) -> None:
-    """Writes a line an image: name, label, top1, top2, ..., probability1, probability2, ... of its most probable classes.
+    """Writes a line an image: name, label, its likeliest classes, top1, top2, ..., and probability1, probability2, ...
 
-    Of all of them where there are ten at most, which is what several networks' average needs; else of five.
+    All classes where there are ten at most, which is what an average of several networks needs; else five.
     """
     import pandas
 

@@ -53,8 +53,8 @@ def expected(plan: Study, comparison: Comparison) -> str:
     if plan.pilot is None or comparison.measure != "test_error" or comparison.same_networks:
         return f"{text}; power not known"
     alone, corrected = (100 * power_of(plan, comparison, level) for level in (plan.level, hardest))
-    what = f"a difference of {comparison.smallest:g} points"
-    return f"{text}; {what} is found in {alone:.0f}% of studies if it were the only question, {corrected:.0f}% as one of {len(plan.compare)}"
+    chance = f"{corrected:.0f}% of studies ({alone:.0f}% were it the only question)"
+    return f"{text}; a difference of {comparison.smallest:g} points is found in {chance}"
 
 
 def power_of(plan: Study, comparison: Comparison, level: float) -> float:

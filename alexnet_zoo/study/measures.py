@@ -99,7 +99,7 @@ class Predictions:
 
 
 def predictions_of(run: Path, views: int) -> Predictions:
-    """Reads a run's predictions-VIEWS.npz, its compact form, or else predictions-VIEWS.csv; UserError without either."""
+    """Reads a run's predictions-VIEWS.npz, its compact form, or predictions-VIEWS.csv; UserError without either."""
     compact, table = (run / f"predictions-{views}.{kind}" for kind in ("npz", "csv"))
     if compact.exists():
         with np.load(compact, allow_pickle=False) as file:

@@ -34,8 +34,7 @@ def crossed(first: np.ndarray, second: np.ndarray | None = None) -> Estimate:
     compared with themselves, the difference of two such indicators. Both hold the same images.
 
     Networks and images are crossed random effects. The variance over images and the variance over networks both count
-    what is left over (network by image); so it is taken off once. A negative component counts as zero, which makes the
-    interval somewhat wide where seeds differ in nothing else; from two networks of a large spread it is too narrow.
+    what is left over (network by image); so it is taken off once, down to half of the images' variance.
     Degrees of freedom: Satterthwaite. This is the variance of studies of several readers and cases (Gallas, "One-shot
     estimate of MRMC variance", Academic Radiology 2006), with networks for readers; see also Owen, "The pigeonhole
     bootstrap" (2007).
@@ -52,7 +51,7 @@ def crossed(first: np.ndarray, second: np.ndarray | None = None) -> Estimate:
         freedoms.append(networks - 1)
         rest = arm - mean[..., None, :] - arm.mean(axis=-1, keepdims=True) + mean.mean(axis=-1)[..., None, None]
         left_over += (rest**2).sum(axis=(-1, -2)) / ((images - 1) * (networks - 1)) / (images * networks)
-    variance = parts[0] + np.maximum(sum(parts[1:]) - left_over, 0)
+    variance = np.maximum(sum(parts) - left_over, parts[0] / 2)
     tiny = np.finfo(float).tiny
     df = variance**2 / np.maximum(sum(part**2 / freedom for part, freedom in zip(parts, freedoms)), tiny)
     return Estimate(by_image.mean(axis=-1), np.sqrt(variance), np.maximum(df, min(freedoms[1:])))

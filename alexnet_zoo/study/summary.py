@@ -18,8 +18,8 @@ from alexnet_zoo.study.study import RATIOS, Comparison, find_claim
 RULES = (
     "Verdicts, in this order. reproduced: the permutation test finds a difference, the interval excludes zero, and the "
     "sign is the paper's; with the words 'but smaller' where an effect of the smallest size of interest is excluded. "
-    "contradicted: likewise with the other sign; or nothing is found, and an effect of the smallest size of interest is "
-    "excluded (two one-sided tests). not resolved: none of these. Where the paper claims nothing: found, excluded, not "
+    "contradicted: likewise with the other sign; or nothing is found, and an effect of that size is excluded (two "
+    "one-sided tests). not resolved: none of these. Where the paper claims nothing: found, excluded, not "
     "resolved. Both tests are corrected for the number of comparisons (Holm). Columns: reproduced only where the mean "
     "colour index of one is under 1/3, of the other over 2/3."
 )

@@ -59,9 +59,9 @@ def test_interval_of_two_arms_covers_the_true_difference(networks, seed_sd, arm_
 
 
 @pytest.mark.parametrize("networks", [(10, 6), (3, 3)])
-def test_interval_of_arms_that_differ_in_nothing_is_wide_rather_than_narrow(networks):
+def test_interval_of_arms_that_differ_in_nothing_covers(networks):
     arms = [(networks[0], CUT), (networks[1], CUT)]
-    assert coverage(crossed, arms, seed_sd=0.0, arm_sd=0.0) > 0.95 - NOISE
+    assert abs(coverage(crossed, arms, seed_sd=0.0, arm_sd=0.0) - 0.95) < NOISE
 
 
 def test_spread_of_seeds_alone_would_not_cover_it():
@@ -95,7 +95,7 @@ def outputs(rng, networks, images, seed_sd):
 def test_interval_of_averages_covers(seed_sd):
     """Five of ten networks, all 252 subsets; the truth from disjoint groups of many more networks and images.
 
-    In larger simulations 94.6 to 96.0% (reproduce/studies/README.md).
+    In larger simulations 94.7 to 96.5% (reproduce/studies/README.md).
     """
     rng, right = np.random.default_rng(7), np.zeros(300, int)
     many = [outputs(rng, 40, 4000, seed_sd) for _ in range(15)]
@@ -135,7 +135,7 @@ def test_variance_is_that_of_brute_force():
     of_networks = sum((r - grand) ** 2 for r in rows) / (networks - 1) / networks
     estimate = crossed(errors)
     assert estimate.effect == pytest.approx(grand)
-    assert estimate.se**2 == pytest.approx(of_images + max(of_networks - rest, 0))
+    assert estimate.se**2 == pytest.approx(max(of_images + of_networks - rest, of_images / 2))
 
 
 def test_welch_is_scipys():
