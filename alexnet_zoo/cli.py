@@ -334,10 +334,14 @@ def report(
 @app.command(epilog="Example: alexzoo benchmark inference --batch-size 32")
 def benchmark(
     what: Annotated[
-        str, typer.Argument(help="inference, evaluation, training, lrn, columns, prepare, gather or loader.")
+        str,
+        typer.Argument(
+            help="evaluation, inference, training, modes, lrn, peaks, feeding, columns, prepare, gather, loader; all."
+        ),
     ] = "training",
     batch_size: Annotated[Optional[int], typer.Option(help="Images a step. [default: 32; training and lrn 64]")] = None,
-    repetitions: Annotated[int, typer.Option(help="Of each candidate, interleaved.")] = 5,
+    repetitions: Annotated[int, typer.Option(help="Turns of each candidate at least, interleaved.")] = 5,
+    seconds: Annotated[float, typer.Option(help="Of measuring each candidate, on average.")] = 3.0,
     model: Annotated[str, typer.Option(help="A timm model's name.")] = "alexnet_krizhevsky",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[Optional[int], typer.Option(help="[default: as many as there are cores]")] = None,
@@ -347,21 +351,23 @@ def benchmark(
     ] = False,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
     data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare, gather and loader.")] = None,
+    run: Annotated[Optional[Path], typer.Option(help="inference: a run's network, on its images.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
     import alexnet_zoo.models  # noqa: F401  (registers them)
-    from alexnet_zoo.benchmark import BENCHMARKS, measure
+    from alexnet_zoo.benchmark import BENCHMARKS, everything, measure, show
 
-    if what not in BENCHMARKS:
-        raise UserError(f"benchmark {what}: {names_there_are(what, BENCHMARKS)}", exit_code=2)
-    options = dict(model=model, batch_size=batch_size, repetitions=repetitions, device=device, threads=threads)
+    if what not in (*BENCHMARKS, "all"):
+        raise UserError(f"benchmark {what}: {names_there_are(what, [*BENCHMARKS, 'all'])}", exit_code=2)
+    options = dict(model=model, batch_size=batch_size, device=device, threads=threads, photographs=data, run=run)
+    options |= dict(repetitions=repetitions, seconds=seconds, against=tuple(against or ()), cpu_time=cpu_time)
     if out is not None:
         check_writable(out / f"{what}.csv")
-    rows = BENCHMARKS[what](
-        measure.Options(**options, against=tuple(against or ()), cpu_time=cpu_time, photographs=data)
-    )
-    print(measure.table(rows))
-    for path in measure.write(rows, out, what) if out else ():
+    if what == "all":
+        return everything.measure_all(measure.Options(**options), out)
+    rows = BENCHMARKS[what](measure.Options(**options))
+    print(show.table(rows))
+    for path in show.write(rows, out, what) if out else ():
         print(path)
 
 

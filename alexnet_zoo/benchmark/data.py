@@ -29,7 +29,7 @@ def preparing(options: Options, images: int = 2000, workers: int | None = None) 
     "decode, resize" is picture.square, with all its tricks, in as many processes, which throw the result away.
     "Pillow" is the same in Pillow's plain words. Both run in processes started beforehand; ours start at every turn.
     """
-    with _many(options.photographs, images) as (folder, files):
+    with many(options.photographs, images) as (folder, files):
         workers = workers or cores()
         with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
 
@@ -42,15 +42,15 @@ def preparing(options: Options, images: int = 2000, workers: int | None = None) 
 
             watch = Watch()
             steps = {"ours": ours, "decode, resize": alone(_square), "Pillow": alone(_plain_square)}
-            seconds = timings(steps, options.repetitions, "cpu")
-    return rows_of(facts_of("prepare", "prepare", None, images, IMAGE), seconds, images, "cpu", watch)
+            seconds = timings(steps, options)
+    return rows_of(facts_of("prepare", "prepare", None, images, IMAGE), seconds, images, options, watch)
 
 
 def gathering(options: Options, images: int = 512) -> list[dict]:
     """Measures uint8 crops/s gathered from a prepared folder in memory by one core, and from JPEGs by all cores."""
     batch_size = options.batch_size or 128
     steps = {}
-    with _many(options.photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
+    with many(options.photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
         for encoding in ("npy", "jpeg"):
             dataset = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding).split("train")
             indices = np.random.default_rng(0).integers(0, len(dataset), images)
@@ -63,8 +63,8 @@ def gathering(options: Options, images: int = 512) -> list[dict]:
 
             steps["one core" if encoding == "npy" else "from JPEG"] = step
         watch = Watch()
-        seconds = timings(steps, options.repetitions, "cpu")
-    return rows_of(facts_of("gather", "gather", None, batch_size, CROP), seconds, images, "cpu", watch)
+        seconds = timings(steps, options)
+    return rows_of(facts_of("gather", "gather", None, batch_size, CROP), seconds, images, options, watch)
 
 
 def loading(options: Options, images: int = 1024) -> list[dict]:
@@ -74,7 +74,7 @@ def loading(options: Options, images: int = 1024) -> list[dict]:
     and keep their workers alive.
     """
     batch_size = options.batch_size or 128
-    with _many(options.photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
+    with many(options.photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
         steps = {}
         for name, encoding in (("ours", "npy"), ("ours, JPEG", "jpeg")):
             prepared = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding)
@@ -87,14 +87,14 @@ def loading(options: Options, images: int = 1024) -> list[dict]:
         steps["timm 256x256"] = _timm_epoch(squares, batch_size, resize=False)
         steps["timm"] = _timm_epoch(folder / "train", batch_size, resize=True)
         watch = Watch()
-        seconds = timings(steps, options.repetitions, "cpu")
+        seconds = timings(steps, options)
         steps.clear()  # which ends timm's workers, so that their time counts as ours
     facts = facts_of("loader", "loader", None, batch_size, CROP)
-    return rows_of(facts, seconds, images // batch_size * batch_size, "cpu", watch)
+    return rows_of(facts, seconds, images // batch_size * batch_size, options, watch)
 
 
 @contextmanager
-def _many(photographs: Path | None, images: int):
+def many(photographs: Path | None, images: int):
     """Yields (folder, files): train/ holds links to `images` photographs, the same ones again if need be, val/ to two.
 
     Raises UserError where there are no photographs.

@@ -1,9 +1,11 @@
-"""Measures how fast exported networks run in onnxruntime, against peers in the same run."""
+"""Measures how fast exported networks run in onnxruntime, against peers in the same run, and what that costs."""
 
 import copy
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,49 +15,92 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import alexnet as torchvision_alexnet
 
-from alexnet_zoo.benchmark.measure import Options, Step, begin, facts_of, rows_of, seconds_of, side_of, timings
+from alexnet_zoo.benchmark.first_run import first_runs, images_for
+from alexnet_zoo.benchmark.measure import Options, Step, begin, facts_of, rows_of, side_of, those_that_run, timings
+from alexnet_zoo.benchmark.peaks import matrix_peak
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
 from alexnet_zoo.data.batches.noise import Noise
-from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members
+from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members, some_crops
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.lrn_forms import with_lrn
 from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.onnx.target import load_target
+from alexnet_zoo.resolve import open_network
 
-PEAK_SIDE = 2048  # of the matrices whose product measures the machine
 MEAN = 120.0  # of the random pixels
 ALIVE = {"init_std": "he", "init_bias": 0.1}  # random weights with which the logits of two images differ
+WARM_UPS = 10
+CHECKED = 256  # images on which it is counted how often peers name another class
+SAME = ("plain", "default export", "native LRN", "int8", "fp16")  # peers that hold the same network
+
+
+@dataclass
+class Subject:
+    """Holds the network that is measured; gives inputs (N, 3, side, side) to run it on, and to calibrate 8 bits on."""
+
+    name: str
+    model: nn.Module
+    side: int
+    what: str  # says what the inputs are
+    images: Callable[[int], np.ndarray]
+    calibration: Callable[[int], np.ndarray]
+
+
+def subject_of(options: Options, model_args: dict) -> Subject:
+    """Opens the trained network of --run, and its own images; else makes one with random weights, and noise."""
+    if options.run:
+        network = open_network(str(options.run), None, options.photographs)
+        test, train = (partial(some_crops, split, network.inputs) for split in (network.test, network.train))
+        what = f"images of {network.test.name}, weights of {options.run}"
+        return Subject(network.name, network.model.eval(), network.inputs.crop_size, what, test, train)
+    model = timm.create_model(options.model, **(ALIVE | model_args)).eval()
+    side = side_of(model, model_args)
+
+    def noise(count: int) -> np.ndarray:
+        return np.random.default_rng(0).integers(0, 256, (count, 3, side, side)).astype(np.float32) - MEAN
+
+    return Subject(options.model, model, side, "random images, random weights", noise, noise)
 
 
 def inference(options: Options, **model_args) -> list[dict]:
-    """Measures images/s of a network with random weights, as `plain` exports it, and of its peers.
+    """Measures images/s of a network, as `plain` exports it, and of its peers; also first runs, memory and classes.
 
     Images come from the host's memory and logits go back there, for all; float32 means float32, for all.
     """
     watch, batch_size = begin(options), options.batch_size or 32
-    model = timm.create_model(options.model, **(ALIVE | model_args)).eval()
-    side = side_of(model, model_args)
-    images = np.random.default_rng(0).integers(0, 256, (batch_size, 3, side, side)).astype(np.float32) - MEAN
-    facts = facts_of("inference", options.model, model, batch_size, side)
-    macs = {"torchvision alexnet": multiply_adds(torchvision_alexnet(), 224)}
+    subject = subject_of(options, model_args)
+    model, side, checked = subject.model, subject.side, subject.images(CHECKED)
+    images = np.resize(checked, (batch_size, *checked.shape[1:]))
+    facts = facts_of("inference", subject.name, model, batch_size, side)
+    scenario = "single stream" if batch_size == 1 else "offline"  # MLPerf's names
+    facts |= {"scenario": scenario, "checked": f"{len(checked)} {subject.what}"}
     with tempfile.TemporaryDirectory() as folder, without_tf32():
-        steps = onnx_steps(model, images, Path(folder), options)
+        files = export_peers(subject, Path(folder), options)
+        costs = first_runs(files, images, options.device, options.threads)
+        opened = open_peers(files, options)
+        steps = {peer: onnx_step(classifier, images) for peer, classifier in opened.items()}
         steps |= torch_steps(model, images, options.device)
         peak = matrix_peak(options)
-        seconds = timings(steps, options.repetitions, options.device, options.clock)
-    own = multiply_adds(model, side)
-    rows = rows_of(facts, seconds, batch_size, options.device, watch)
+        seconds = timings(steps, options, WARM_UPS)
+        classes = {peer: opened[peer].run(checked).argmax(axis=1) for peer in SAME if peer in opened}
+    macs = dict.fromkeys(seconds, multiply_adds(model, side))
+    macs["torchvision alexnet"] = multiply_adds(torchvision_alexnet(), 224)
+    rows = rows_of(facts, seconds, batch_size, options, watch)
     for row in rows:
-        row["gmacs"] = round(macs.get(row["peer"], own) / 1e9, 3)
+        peer = row["peer"]
+        row["gmacs"] = round(macs[peer] / 1e9, 3)
         row["peak_gflops"] = round(peak / 1e9, 1)
         row["peak_share"] = round(2e9 * row["gmacs"] * row["samples_per_sec"] / peak, 3)
+        row |= costs.get(peer, {})
+        if peer in classes:
+            row["disagreement"] = round(100 * float(np.mean(classes[peer] != classes["plain"])), 3)
     return rows
 
 
-def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Options) -> dict[str, Step]:
-    """Exports and opens each ONNX peer; returns its step, which runs it on the images."""
-    side = images.shape[-1]
+def export_peers(subject: Subject, folder: Path, options: Options) -> dict[str, Path]:
+    """Exports each ONNX peer."""
+    model, side = subject.model, subject.side
     # The default export is what anyone would have without us: torch's exporter on a network with torch's own LRN.
     banded = load_target("plain").model_copy(update={"lrn": "banded"})
     peers = {
@@ -65,26 +110,28 @@ def onnx_steps(model: nn.Module, images: np.ndarray, folder: Path, options: Opti
         "no LRN": (with_lrn(model, lambda lrn: nn.Identity()), banded),
         "torchvision alexnet": (torchvision_alexnet(num_classes=model.num_classes), banded),
         "int8": (model, load_target("int8")),
+        "fp16": (model, load_target("fp16")),
     }
-    on_gpu = options.device == "cuda"
-    if on_gpu:
-        peers["fp16"] = (model, load_target("fp16"))
+    if options.device == "cuda":
         del peers["int8"]  # its operators are the CPU's
     files = {}
     for number, (peer, (network, target)) in enumerate(peers.items()):
         size = (3, 224, 224) if peer == "torchvision alexnet" else (3, side, side)
-        files[peer] = export(network, folder / f"{number}.onnx", {}, size, target, images)
-    files |= {str(path): path for path in options.against}
-    steps = {peer: onnx_step(path, images, options) for peer, path in files.items()}
-    for peer in ("plain", "fp16") if on_gpu else ():
-        steps[f"{peer}, CUDA graph"] = onnx_step(files[peer], images, options, cuda_graph=True)
-    return steps
+        calibration = subject.calibration(target.calibration_images) if target.precision == "int8" else None
+        files[peer] = export(network, folder / f"{number}.onnx", {}, size, target, calibration)
+    return files | {str(path): path for path in options.against}
 
 
-def onnx_step(path: Path, images: np.ndarray, options: Options, cuda_graph: bool = False) -> Step:
-    classifier = OnnxClassifier(path, options.device, options.threads, cuda_graph)
-    if classifier.input_size not in (None, images.shape[-1]):
-        images = np.resize(images, (len(images), 3, classifier.input_size, classifier.input_size))
+def open_peers(files: dict[str, Path], options: Options) -> dict[str, OnnxClassifier]:
+    """Opens the files; on CUDA two of them a second time, their work recorded as a graph and played back."""
+    opened = {peer: OnnxClassifier(path, options.device, options.threads) for peer, path in files.items()}
+    for peer in ("plain", "fp16") if options.device == "cuda" else ():
+        opened[f"{peer}, CUDA graph"] = OnnxClassifier(files[peer], options.device, options.threads, cuda_graph=True)
+    return opened
+
+
+def onnx_step(classifier: OnnxClassifier, images: np.ndarray) -> Step:
+    images = images_for(classifier, images)
     return lambda: classifier.run(images)
 
 
@@ -96,15 +143,8 @@ def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, 
     def run(network: nn.Module) -> np.ndarray:
         return network(inputs.to(device)).cpu().numpy()
 
-    steps = {"torch eager": lambda: run(network)}
     compiled = torch.compile(network)
-    try:
-        run(compiled)
-    except Exception as error:  # no C++ compiler, most often; torch has many exceptions for it
-        print(f"torch compiled: left out: {type(error).__name__}: {str(error).strip().splitlines()[0]}")
-    else:
-        steps["torch compiled"] = lambda: run(compiled)
-    return steps
+    return {"torch eager": lambda: run(network)} | those_that_run({"torch compiled": lambda: run(compiled)})
 
 
 @contextmanager
@@ -116,13 +156,6 @@ def without_tf32() -> Iterator[None]:
         yield
     finally:
         torch.backends.cudnn.allow_tf32 = before
-
-
-def matrix_peak(options: Options) -> float:
-    """Measures floating point operations a second in a product of large matrices, the best of six."""
-    a = torch.randn(PEAK_SIDE, PEAK_SIDE, device=options.device)
-    best = min(seconds_of(lambda: torch.mm(a, a), options.device, options.clock) for _ in range(6))
-    return 2 * PEAK_SIDE**3 / best
 
 
 def multiply_adds(model: nn.Module, side: int) -> int:
@@ -149,6 +182,6 @@ def evaluation(options: Options, **model_args) -> list[dict]:
             "evaluation": lambda: averaged(members, data, 10, batch_size),
             "its session alone": lambda: [members[0][0].run(crops) for crops in ready],
         }
-        seconds = timings(steps, options.repetitions, options.device, options.clock)
+        seconds = timings(steps, options)
     facts = facts_of("evaluation", options.model, model, batch_size, side)
-    return rows_of(facts, seconds, len(data.labels), options.device, watch)
+    return rows_of(facts, seconds, len(data.labels), options, watch)

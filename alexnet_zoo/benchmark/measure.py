@@ -1,6 +1,6 @@
-"""Times candidates by turns in one run; reports medians with their spread, ratios, and the machine."""
+"""Times candidates by turns in one run; makes rows of medians, percentiles, ratios, and the machine."""
 
-import json
+import math
 import os
 import statistics
 import time
@@ -8,8 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
-import pandas as pd
 import timm
 import torch
 from torch import nn
@@ -17,11 +17,13 @@ from torch import nn
 from alexnet_zoo.cores import cores, cpu_name
 from alexnet_zoo.devices import cuda_devices
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.progress import Progress
+from alexnet_zoo.progress import Progress, say
 
 # A machine is idle with at most this load average before the run, and this many cores used by others during it.
 BUSY_LOAD, BUSY_CORES = 0.5, 0.1
-SETTLE = 0.05  # seconds of rest before each step: the last one's threads spin on for some milliseconds and take a core
+SETTLE = 0.05  # seconds of rest before each turn: the last one's threads spin on for some milliseconds and take a core
+TURN = 0.1  # seconds that a turn lasts at least: a step of milliseconds is run several times, one right after another
+PERCENTILES = (50, 90, 99)
 
 Step = Callable[[], object]
 Clock = Callable[[], float]
@@ -31,16 +33,19 @@ Clock = Callable[[], float]
 class Options:
     """Holds what `alexzoo benchmark` is asked for.
 
-    batch_size None leaves the choice to the benchmark; threads None means one for each core.
+    batch_size None leaves the choice to the benchmark; threads None means one for each core. Candidates take turns for
+    `seconds` each, on average, and at least `repetitions` times.
     """
 
     model: str = "alexnet_krizhevsky"
     batch_size: int | None = None
     repetitions: int = 5
+    seconds: float = 0.0
     device: str = "cpu"
     threads: int | None = None
     against: tuple[Path, ...] = ()
     photographs: Path | None = None  # for the benchmarks of reading them
+    run: Path | None = None  # whose trained network inference measures, on its own images
     cpu_time: bool = False  # count this process's CPU time, which others on a busy machine disturb less
 
     @property
@@ -52,6 +57,8 @@ class Options:
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more", exit_code=2)
         cuda_devices(self.device)
+        if self.device == "auto":
+            raise UserError("--device auto: name one, cpu or cuda, so that it is clear what was measured", exit_code=2)
         if self.cpu_time and (self.device != "cpu" or self.threads != 1):
             raise UserError("--cpu-time: counts all threads together; only with --threads 1 and --device cpu", 2)
         if not timm.is_model(self.model):
@@ -74,37 +81,77 @@ def facts_of(what: str, name: str, model: nn.Module | None, batch_size: int, sid
     return dict(benchmark=what, model=name, batch_size=batch_size, img_size=side, param_count=millions)
 
 
-def timings(steps: dict[str, Step], repetitions: int, device: str, clock: Clock = time.perf_counter) -> dict:
-    """Measures the seconds of each step by turns, so that what disturbs the machine disturbs all steps alike."""
+def those_that_run(steps: dict[str, Step], times: int = 1) -> dict[str, Step]:
+    """Takes each step a few times; leaves out those that fail, and says why: what a compiler or a card lacks."""
+    able = {}
+    for name, step in steps.items():
+        try:
+            for _ in range(times):
+                step()
+        except Exception as error:  # torch.compile has many, most often that there is no C++ compiler
+            say(f"{name}: left out: {type(error).__name__}: {(str(error).strip() or '?').splitlines()[0]}")
+        else:
+            able[name] = step
+    return able
+
+
+def timings(steps: dict[str, Step], options: Options, warm_ups: int = 1, at_once: int = 1) -> dict[str, list]:
+    """Measures the seconds of each step by turns, so that what disturbs the machine disturbs all steps alike.
+
+    Args: warm_ups, of each step: memory is fetched, kernels are chosen; at_once, how often a step is taken before the
+    device is waited for, as training does.
+
+    Returns for each step a list of turns, each of them a list of the seconds of its runs, one right after another.
+    """
+
+    def turn(step: Step, runs: int) -> list[float]:
+        time.sleep(SETTLE)
+        return [seconds_of(step, options, at_once) for _ in range(runs)]
+
+    with Progress(len(steps) * warm_ups, "warming up", unit="steps") as progress:
+        first = {}
+        for name, step in steps.items():
+            first[name] = statistics.median(turn(step, warm_ups)) * at_once
+            progress.update(warm_ups, last=f"{name} {first[name]:.3f} s")
+    runs = {name: max(round(TURN / seconds), 1) for name, seconds in first.items()}
+    of_all = sum(runs[name] * first[name] for name in steps)  # seconds of one turn of each
+    turns = max(options.repetitions, math.ceil(options.seconds * len(steps) / of_all))
     seconds = {name: [] for name in steps}
-    with Progress((repetitions + 1) * len(steps), "benchmark", unit="steps") as progress:
-        for repetition in range(repetitions + 1):
+    with Progress(turns * len(steps), "benchmark", unit="turns") as progress:
+        for _ in range(turns):
             for name, step in steps.items():
-                time.sleep(SETTLE)
-                elapsed = seconds_of(step, device, clock)
-                if repetition > 0:  # the first is warm-up: memory is fetched, kernels are chosen
-                    seconds[name].append(elapsed)
-                progress.update(1, last=f"{name} {elapsed:.3f} s")
+                seconds[name].append(turn(step, runs[name]))
+                progress.update(1, last=f"{name} {seconds[name][-1][-1]:.3f} s")
     return seconds
 
 
-def seconds_of(step: Step, device: str, clock: Clock = time.perf_counter) -> float:
-    started = clock()
-    step()
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-    return clock() - started
+def seconds_of(step: Step, options: Options, at_once: int = 1) -> float:
+    """Measures one step, the mean of several that are taken at once; waits for the device at their end."""
+    started = options.clock()
+    for _ in range(at_once):
+        step()
+    if options.device == "cuda":
+        torch.cuda.synchronize()
+    return (options.clock() - started) / at_once
 
 
-def rows_of(facts: dict, seconds: dict[str, list[float]], batch_size: int, device: str, watch: "Watch") -> list[dict]:
-    """Makes a row for each peer; `ratio` says how many times as fast as this peer the first one was, turn by turn."""
-    first, disturbance = next(iter(seconds.values())), watch.disturbance()
+def rows_of(facts: dict, seconds: dict[str, list], batch_size: int, options: Options, watch: "Watch") -> list[dict]:
+    """Makes a row for each peer; `ratio` says how many times as fast as this peer the first one was, turn by turn.
+
+    Smallest and largest values are those of whole turns. p50, p90 and p99 are milliseconds of single runs, all of which
+    are in step_times.
+    """
+    medians = {peer: [statistics.median(turn) for turn in turns] for peer, turns in seconds.items()}
+    first, disturbance = next(iter(medians.values())), watch.disturbance()
     rows = []
-    for peer, own in seconds.items():
-        ratios = [theirs / ours for ours, theirs in zip(first, own, strict=True)]
+    for peer, own in medians.items():
+        times = [round(1000 * run, 4) for turn in seconds[peer] for run in turn]
         row = facts | {"peer": peer} | spread("samples_per_sec", [batch_size / s for s in own], 2)
         row |= {"step_time": round(1000 * statistics.median(own), 3)}  # ms, as timm has it
-        rows.append(row | spread("ratio", ratios, 3) | {"repetitions": len(own)} | machine(device) | disturbance)
+        row |= {f"p{p}": round(float(np.percentile(times, p)), 3) for p in PERCENTILES}
+        row |= spread("ratio", [theirs / ours for ours, theirs in zip(first, own, strict=True)], 3)
+        row |= {"repetitions": len(own), "runs": len(times)} | machine(options) | disturbance
+        rows.append(row | {"step_times": times})
     return rows
 
 
@@ -118,7 +165,7 @@ class Watch:
     """Tells whether other processes kept the machine busy since the watch was made."""
 
     def __init__(self):
-        self.load = os.getloadavg()[0]
+        self.load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
         self.started, self.others = time.perf_counter(), cpu_seconds_of_others()
 
     def disturbance(self) -> dict[str, object]:
@@ -139,43 +186,8 @@ def cpu_seconds_of_others() -> float:
     return every - sum(os.times()[:4])
 
 
-def machine(device: str) -> dict[str, object]:
+def machine(options: Options) -> dict[str, object]:
     """Describes the device and the software in the last columns of a row."""
-    name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else cpu_name()
+    name = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     versions = dict(torch=torch.__version__, onnxruntime=onnxruntime.__version__)
     return dict(device=name, cores=cores(), threads=torch.get_num_threads(), **versions)
-
-
-def write(rows: list[dict], folder: Path, name: str) -> list[Path]:
-    """Writes the rows as name.csv and name.json; returns both paths."""
-    folder.mkdir(parents=True, exist_ok=True)
-    pd.DataFrame(rows).to_csv(folder / f"{name}.csv", index=False)
-    (folder / f"{name}.json").write_text(json.dumps(rows, indent=1) + "\n")
-    return [folder / f"{name}.csv", folder / f"{name}.json"]
-
-
-def table(rows: list[dict]) -> str:
-    """Lays out the rows for a reader; `times` says how many times as fast as each peer the first one is."""
-    with_peak = "peak_share" in rows[0]
-    head = f"{'':42} {'images/s':>10} {'(min to max)':>18} {'times':>7} {'(min to max)':>16}"
-    lines = [head + f" {'GMACs':>7} {'of peak':>8}" * with_peak]
-    for row in rows:
-        speeds = f"({row['samples_per_sec_min']:.1f} to {row['samples_per_sec_max']:.1f})"
-        ratios = f"({row['ratio_min']:.2f} to {row['ratio_max']:.2f})"
-        line = f"{row['model'].removeprefix('alexnet_'):16} {row['peer']:25} {row['samples_per_sec']:10.1f}"
-        line += f" {speeds:>18} {row['ratio']:7.2f} {ratios:>16}"
-        if with_peak:
-            line += f" {row['gmacs']:7.2f} {100 * row['peak_share']:7.0f}%"
-        lines.append(line)
-    lines.append(
-        f"batch {row['batch_size']}, medians of {row['repetitions']}, interleaved; {row['threads']} threads, "
-        f"{row['cores']} cores, {row['device']}, torch {row['torch']}, onnxruntime {row['onnxruntime']}"
-    )
-    if with_peak:
-        lines.append(f"Matrix peak measured here: {row['peak_gflops']:.0f} GFLOP/s, float32, the same threads.")
-    if not row["idle"]:
-        lines.append(
-            f"The machine was not idle (load average {row['load']} before the run, others used {row['others']} cores "
-            "during it): take the ratios, and those with care."
-        )
-    return "\n".join(lines)

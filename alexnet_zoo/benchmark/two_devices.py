@@ -29,12 +29,12 @@ def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is fr
         for _ in range(options.repetitions):
             for peer, (model, processes, threads) in PEERS.items():
                 recipe = Recipe(name=model, model=model, batch_size=batch_size, lr=1e-5)
-                seconds[peer].append(one_turn(recipe, processes, threads, options.device))
-                progress.update(1, last=f"{peer} {seconds[peer][-1]:.3f} s")
+                seconds[peer].append([one_turn(recipe, processes, threads, options.device)])
+                progress.update(1, last=f"{peer} {seconds[peer][-1][0]:.3f} s")
     with torch.device("meta"):
         network = create_model(Recipe(name="columns"))
     facts = facts_of("columns", "alexnet_krizhevsky", network, batch_size, 224)
-    return rows_of(facts, seconds, batch_size, options.device, watch)
+    return rows_of(facts, seconds, batch_size, options, watch)
 
 
 def one_turn(recipe: Recipe, processes: int, threads: int, device: str) -> float:

@@ -1,4 +1,5 @@
 import json
+import time
 
 import numpy as np
 import pytest
@@ -6,8 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from alexnet_zoo.benchmark.inference import evaluation, inference, multiply_adds, torch_steps, without_tf32
-from alexnet_zoo.benchmark.measure import Options, Watch, rows_of, table, timings, write
+from alexnet_zoo.benchmark.inference import SAME, evaluation, inference, multiply_adds, torch_steps, without_tf32
+from alexnet_zoo.benchmark.measure import TURN, Options, Watch, rows_of, timings
+from alexnet_zoo.benchmark.show import table, write
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm, training
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
@@ -38,20 +40,40 @@ def test_training_compares_three_networks():
 
 
 def test_ratios_are_taken_turn_by_turn():
-    seconds = {"ours": [1.0, 2.0, 4.0], "torch LRN": [2.0, 4.0, 12.0]}  # the machine slows down, the ratio does not
+    """The machine slows down, the ratio does not."""
+    ours, torchs = [[1.0], [2.0], [4.0]], [[2.0], [4.0], [12.0, 11.0, 30.0]]
     watch = Watch()
     watch.load = 3.0
-    rows = rows_of({"model": "net", "batch_size": 8}, seconds, 8, "cpu", watch)
+    facts = {"benchmark": "lrn", "model": "net", "batch_size": 8}
+    rows = rows_of(facts, {"ours": ours, "torch LRN": torchs}, 8, Options(), watch)
     assert [row["samples_per_sec"] for row in rows] == [4.0, 2.0]
     assert (rows[1]["ratio"], rows[1]["ratio_min"], rows[1]["ratio_max"]) == (2.0, 2.0, 3.0)
     assert not rows[0]["idle"] and "not idle (load average 3.0" in table(rows)
 
 
-def test_steps_take_turns_and_the_first_is_warm_up():
+def test_single_runs_are_kept_and_counted_in_percentiles():
+    turns = [[n / 1000 for n in range(1, 51)], [n / 1000 for n in range(51, 102)]]
+    (row,) = rows_of({}, {"ours": turns}, 1, Options(), Watch())
+    assert (row["p50"], row["p90"], row["p99"]) == (51, 91, 100) and row["step_times"] == list(range(1, 102))
+    assert (row["repetitions"], row["runs"]) == (2, 101)
+
+
+def test_steps_take_turns_after_warming_up():
     order = []
-    seconds = timings({"a": lambda: order.append("a"), "b": lambda: order.append("b")}, 2, "cpu")
-    assert order == ["a", "b"] * 3
-    assert [len(own) for own in seconds.values()] == [2, 2]
+
+    def step(name: str, seconds: float):
+        return lambda: (order.append(name), time.sleep(seconds))
+
+    slow, quick = 1.5 * TURN, 0.3 * TURN
+    seconds = timings({"slow": step("slow", slow), "quick": step("quick", quick)}, Options(repetitions=2), warm_ups=2)
+    assert order[:5] == ["slow"] * 2 + ["quick"] * 2 + ["slow"]
+    assert [len(turn) for turn in seconds["slow"]] == [1, 1]
+    assert len(seconds["quick"]) == 2 and all(len(turn) > 1 for turn in seconds["quick"])
+
+
+def test_measuring_lasts_as_long_as_it_is_asked_to():
+    seconds = timings({"a": lambda: time.sleep(TURN), "b": lambda: time.sleep(TURN)}, Options(seconds=0.8))
+    assert 0.6 <= sum(map(sum, seconds["a"])) <= 1.0 and len(seconds["a"]) == len(seconds["b"]) > 5
 
 
 @torch._dynamo.config.patch(disable=True)  # compiling takes longer than all the rest
@@ -64,9 +86,17 @@ def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported)
     assert peers[:6] == ["plain", "default export", "native LRN", "no LRN", "torchvision alexnet", "int8"]
     assert str(exported.path) in peers and "torch eager" in peers
     assert all(row["peak_gflops"] > 0 and row["gmacs"] > 0 and row["threads"] == 1 for row in rows)
+    assert all(row["scenario"] == "offline" and row["p50"] <= row["p90"] <= row["p99"] for row in rows)
+    opened = [row for row in rows if not row["peer"].startswith("torch ")]
+    assert all(row["load_s"] > 0 and row["first_ms"] > 0 and row["memory_mb"] > 1 for row in opened)
+    others = {row["peer"]: row["disagreement"] for row in rows if "disagreement" in row}
+    assert others["plain"] == 0 and others["native LRN"] < 5 and set(others) == set(SAME)
     csv_file, json_file = write(rows, tmp_path, "inference")
-    assert len(csv_file.read_text().splitlines()) == len(rows) + 1
-    assert json.loads(json_file.read_text()) == rows
+    head, *lines = csv_file.read_text().splitlines()
+    assert len(lines) == len(rows) and "step_times" not in head
+    timms = "infer_samples_per_sec infer_step_time infer_batch_size infer_img_size infer_gmacs param_count"  # his names
+    assert set(timms.split()) <= set(head.split(","))
+    assert json.loads(json_file.read_text()) == rows and all(len(row["step_times"]) == row["runs"] for row in rows)
     assert "Matrix peak measured here" in table(rows)
 
 
@@ -95,7 +125,15 @@ def test_multiply_adds_of_the_published_network():
 
 
 @pytest.mark.parametrize(
-    "wrong", [dict(batch_size=0), dict(threads=0), dict(repetitions=-1), dict(model="alexnot"), dict(cpu_time=True)]
+    "wrong",
+    [
+        dict(batch_size=0),
+        dict(threads=0),
+        dict(repetitions=-1),
+        dict(model="alexnot"),
+        dict(cpu_time=True),
+        dict(device="auto"),
+    ],
 )
 def test_wrong_options(wrong):
     with pytest.raises(UserError) as error:

@@ -4,7 +4,8 @@ import pytest
 from PIL import Image
 
 from alexnet_zoo.benchmark.data import gathering, loading, preparing
-from alexnet_zoo.benchmark.measure import Options, table
+from alexnet_zoo.benchmark.measure import Options
+from alexnet_zoo.benchmark.show import table
 from alexnet_zoo.errors import UserError
 
 
