@@ -68,7 +68,7 @@ def modes(options: Options, **model_args) -> list[dict]:
     batch = model = None
     steps = {}
     for mode, fields in MODES.items():
-        if on_cuda or fields.get("compile") != "reduce-overhead":
+        if fields.keys() <= Recipe.model_fields.keys() and (on_cuda or fields.get("compile") != "reduce-overhead"):
             model = timm.create_model(options.model, **model_args)
             batch = batch or random_batch(options, batch_size, model, side_of(model, model_args))
             steps[mode] = training_step(model, batch, precision="bfloat16" if on_cuda else "float32", **fields)

@@ -8,9 +8,17 @@ import torch
 from torch import nn
 
 from alexnet_zoo.benchmark.inference import SAME, evaluation, inference, multiply_adds, torch_steps, without_tf32
-from alexnet_zoo.benchmark.measure import TURN, Options, Watch, rows_of, timings
+from alexnet_zoo.benchmark.measure import TURN, Options, Watch, rows_of, those_that_run, timings
 from alexnet_zoo.benchmark.show import table, write
-from alexnet_zoo.benchmark.training import TorchLocalResponseNorm, training
+from alexnet_zoo.benchmark.training import (
+    LRN_PASSES,
+    MODES,
+    TorchLocalResponseNorm,
+    calls_of,
+    lrn,
+    modes,
+    training,
+)
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
 from alexnet_zoo.onnx.lrn_forms import with_lrn
@@ -37,6 +45,36 @@ def test_training_compares_three_networks():
         assert row["threads"] == torch.get_num_threads() and row["device"]
     assert rows[0]["ratio"] == 1.0
     assert "torch LRN" in table(rows)
+
+
+@torch._dynamo.config.patch(disable=True)
+def test_modes_of_a_step():
+    rows = modes(Options(batch_size=2, repetitions=1), width_mult=0.125, img_size=64, num_classes=10)
+    assert [row["peer"] for row in rows] == list(MODES)[: len(rows)] and len(rows) > 1
+    assert "launches" not in rows[0]  # a CPU has none
+
+
+@torch._dynamo.config.patch(disable=True)
+@pytest.mark.slow
+def test_forms_of_lrn_in_bytes_a_second():
+    rows = lrn(Options(batch_size=1, repetitions=1))
+    assert [row["peer"] for row in rows] == ["ours", "torch LRN", "slices, compiled", "banded"] * 2
+    moved = LRN_PASSES * 4 * 96 * 55 * 55
+    assert rows[0]["gb_per_s"] == pytest.approx(moved / 1e6 / rows[0]["step_time"], rel=0.01)
+
+
+def test_a_candidate_that_fails_is_left_out(capsys):
+    steps = {"works": lambda: 1, "fails": lambda: 1 / 0}
+    assert list(those_that_run(steps)) == ["works"]
+    assert "fails: left out: ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+@pytest.mark.cuda
+def test_calls_of_a_step_are_counted():
+    x = torch.ones(1000, device="cuda")
+    calls = calls_of(lambda: (x + 1).sum())
+    assert calls == {"launches": calls["launches"], "waits": 0} and calls["launches"] >= 2
+    assert calls_of(lambda: (x + 1).sum().item())["waits"] >= 1
 
 
 def test_ratios_are_taken_turn_by_turn():

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.onnx.evaluate import as_probabilities
+from alexnet_zoo.onnx.evaluate import as_probabilities, averaged, open_members
 from alexnet_zoo.onnx.export import export
+from alexnet_zoo.onnx.quantize import cost_of
 from alexnet_zoo.onnx.session import CPU, CUDA, OnnxClassifier, check_device, open_session
 from alexnet_zoo.onnx.target import load_target
 
@@ -92,3 +93,15 @@ def test_cuda_gives_what_the_cpu_gives_with_and_without_a_graph(exported):
         cuda = OnnxClassifier(exported.path, "cuda", cuda_graph=graph)
         for images in (first, second, second[:2]):  # what is played back must read the new images
             np.testing.assert_allclose(cuda.run(images), cpu.run(images), rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.cuda
+def test_what_fp16_costs_on_cuda(exported, digits, tmp_path):
+    """Against float32 on the CPU, by the whole evaluation: another class only where two were about as probable."""
+    side, split = int(exported.metadata["crop_size"]), digits.split("test")
+    fp16 = export(exported.model, tmp_path / "fp16.onnx", exported.metadata, (3, side, side), load_target("fp16"))
+    scores = []
+    for path, device in ((fp16, "cuda"), (exported.path, "cpu")):
+        scores.append(averaged(open_members([path], split, 1, device), split, 1))
+    cost = cost_of(*scores, split.labels)
+    assert cost.images == len(split) and cost.disagreement <= 2 and abs(cost.top1_change) <= 2

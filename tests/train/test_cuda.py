@@ -17,11 +17,11 @@ WITHOUT_DROPOUT = "model_args.drop_rate=0.0"
 CARD = Layout(device=torch.device("cuda"))
 
 
-def three_steps(recipe: Recipe, layout: Layout) -> tuple[list[float], dict[str, torch.Tensor]]:
+def some_steps(recipe: Recipe, layout: Layout, count: int = 3) -> tuple[list[float], dict[str, torch.Tensor]]:
     """Losses, and weights afterwards in float64, of steps on noise that is the same on every device."""
     step, noise = make_step(recipe, 10, layout), torch.Generator().manual_seed(0)
     losses = []
-    for _ in range(3):
+    for _ in range(count):
         pixels = 60 * torch.randn(recipe.batch_size, 3, 64, 64, generator=noise)
         labels = torch.randint(10, (recipe.batch_size,), generator=noise)
         losses.append(step(pixels.to(layout.device), labels.to(layout.device))[0].item() / recipe.batch_size)
@@ -34,11 +34,23 @@ def three_steps(recipe: Recipe, layout: Layout) -> tuple[list[float], dict[str, 
     [("float64", 1e-9), ("float32", 5e-3), ("bfloat16", 5e-2)],  # float32: convolutions in TF32
 )
 def test_a_step_is_that_of_the_cpu_in_float64(small_recipe, precision, tolerance, memory_format):
-    exact, weights = three_steps(small_recipe(WITHOUT_DROPOUT, "precision=float64"), Layout())
-    losses, found = three_steps(small_recipe(WITHOUT_DROPOUT, f"precision={precision}", memory_format), CARD)
+    exact, weights = some_steps(small_recipe(WITHOUT_DROPOUT, "precision=float64"), Layout())
+    losses, found = some_steps(small_recipe(WITHOUT_DROPOUT, f"precision={precision}", memory_format), CARD)
     assert losses == pytest.approx(exact, rel=tolerance)
     for name, exact_weight in weights.items():
         assert (found[name] - exact_weight).norm() <= tolerance * exact_weight.norm(), name
+
+
+@pytest.mark.parametrize("compiled", ["compile=true", "compile=reduce-overhead"])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 5e-3), ("bfloat16", 5e-2)])
+def test_a_compiled_step_and_a_recorded_one_are_the_eager_one(small_recipe, precision, tolerance, compiled):
+    """Six steps: the first is counted, the second compiled, the next recorded, the last ones played back."""
+    fields = WITHOUT_DROPOUT, f"precision={precision}", "channels_last=true"
+    exact, weights = some_steps(small_recipe(*fields), CARD, 6)
+    losses, found = some_steps(small_recipe(*fields, compiled), CARD, 6)
+    assert losses == pytest.approx(exact, rel=tolerance)
+    for name, weight in weights.items():
+        assert (found[name] - weight).norm() <= tolerance * weight.norm(), name
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
