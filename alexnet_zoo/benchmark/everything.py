@@ -19,7 +19,7 @@ BATCHES = {  # of each benchmark: a part for each batch size
     "cpu": {
         "peaks": [1],
         "lrn": [16],
-        "modes": [32],
+        "modes": [16],
         "feeding": [32],
         "inference": [1, 32],
         "evaluation": [64],

@@ -13,7 +13,7 @@ from alexnet_zoo.train.inputs import Inputs
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.step import make_step
 
-IMAGES = {"cpu": 128, "cuda": 8192}  # of an epoch
+IMAGES = {"cpu": 64, "cuda": 8192}  # of an epoch
 
 
 def feeding(options: Options, **fields) -> list[dict]:

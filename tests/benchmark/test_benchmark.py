@@ -7,7 +7,15 @@ import timm
 import torch
 from torch import nn
 
-from alexnet_zoo.benchmark.inference import SAME, evaluation, inference, multiply_adds, torch_steps, without_tf32
+from alexnet_zoo.benchmark.inference import (
+    SAME,
+    evaluation,
+    inference,
+    multiply_adds,
+    subject_of,
+    torch_steps,
+    without_tf32,
+)
 from alexnet_zoo.benchmark.measure import TURN, Options, Watch, rows_of, those_that_run, timings
 from alexnet_zoo.benchmark.show import table, write
 from alexnet_zoo.benchmark.training import (
@@ -22,6 +30,9 @@ from alexnet_zoo.benchmark.training import (
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
 from alexnet_zoo.onnx.lrn_forms import with_lrn
+from alexnet_zoo.onnx.preprocessing import crops_of
+from alexnet_zoo.train.launch import run_training
+from alexnet_zoo.train.recipe import load_recipe
 
 
 def test_the_peer_computes_the_same():
@@ -136,6 +147,16 @@ def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported)
     assert set(timms.split()) <= set(head.split(","))
     assert json.loads(json_file.read_text()) == rows and all(len(row["step_times"]) == row["runs"] for row in rows)
     assert "Matrix peak measured here" in table(rows)
+
+
+def test_a_run_is_measured_on_its_own_images_and_calibrated_on_those_it_learned_from(tmp_path, digits):
+    recipe = load_recipe("digits", ["epochs=0.1", "model_args.width_mult=0.125"])
+    run_training(recipe, digits.folder, tmp_path / "run", 1, resume=False)
+    subject = subject_of(Options(run=tmp_path / "run"), {})
+    assert "weights of" in subject.what and subject.model.num_classes == 10
+    for given, split in ((subject.images, "test"), (subject.calibration, "train")):
+        images = crops_of(digits.split(split), slice(0, 1), 1, recipe.crop_size, torch.from_numpy(digits.mean))
+        np.testing.assert_allclose(given(3)[:1], images, atol=1e-4)
 
 
 @torch._dynamo.config.patch(disable=True)
