@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_zoo.benchmark.measure import Options
-from alexnet_zoo.benchmark.show import SPEED, grid, write
+from alexnet_zoo.benchmark.measure import Options, Watch
+from alexnet_zoo.benchmark.show import SPEED, disturbed, grid, write
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import say
 
@@ -47,7 +47,7 @@ def measure_all(options: Options, out: Path | None, batches: dict[str, list[int]
     """
     if out is None:
         raise UserError("benchmark all: name a folder for its figures with --out", exit_code=2)
-    rows, failed, end = [], [], time.monotonic() + SECONDS
+    rows, failed, end, watch = [], [], time.monotonic() + SECONDS, Watch()
     with tempfile.TemporaryDirectory() as folder:
         photographs = options.photographs or noise(Path(folder))
         for name, sizes in (batches or BATCHES[options.device]).items():
@@ -58,10 +58,12 @@ def measure_all(options: Options, out: Path | None, batches: dict[str, list[int]
                     failed.append(f"{part.name}: {problem}")
                     say(failed[-1])
                     continue
-                rows += json.loads((part / f"{name}.json").read_text())
+                found = json.loads((part / f"{name}.json").read_text())
+                rows += [row | watch.judged(row["others"]) for row in found]  # a part's load is that of the one before
                 write(rows, out, "all")
     if rows:
         print(grid(rows, COLUMNS, [f"{row['benchmark']:10} {row['model'][:6]:6} {row['peer']}" for row in rows]))
+        print(disturbed(max(rows, key=lambda row: row["others"])))
     if failed:
         raise UserError(f"benchmark all: {len(failed)} parts failed; {'; '.join(failed)}")
 

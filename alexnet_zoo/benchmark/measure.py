@@ -170,7 +170,10 @@ class Watch:
 
     def disturbance(self) -> dict[str, object]:
         """Gives the load average at the start, the cores that others have used since, and whether that is idle."""
-        others = (cpu_seconds_of_others() - self.others) / max(time.perf_counter() - self.started, 1e-3)
+        return self.judged((cpu_seconds_of_others() - self.others) / max(time.perf_counter() - self.started, 1e-3))
+
+    def judged(self, others: float) -> dict[str, object]:
+        """Says the same where others have used so many cores."""
         idle = self.load <= BUSY_LOAD and others <= BUSY_CORES
         return {"load": round(self.load, 2), "others": max(round(others, 2), 0.0), "idle": idle}
 

@@ -57,12 +57,17 @@ def table(rows: list[dict]) -> str:
     )
     if "peak_gflops" in row:
         lines.append(f"Matrix peak measured here: {row['peak_gflops']:.0f} GFLOP/s, float32, the same threads.")
-    if not row["idle"]:
-        lines.append(
-            f"The machine was not idle (load average {row['load']} before the run, others used {row['others']} cores "
-            "during it): take the ratios, and those with care."
-        )
-    return "\n".join(lines)
+    return "\n".join([*lines, disturbed(row)])
+
+
+def disturbed(row: dict) -> str:
+    """Says whether the machine did other things too."""
+    if row["idle"]:
+        return "Nothing else used the machine."
+    return (
+        f"The machine was not idle (load average {row['load']} before the run, others used {row['others']} cores "
+        "during it): take the ratios, and those with care."
+    )
 
 
 def grid(rows: list[dict], columns: Columns, names: list[str] | None = None) -> str:

@@ -21,7 +21,10 @@ def test_a_part_that_fails_does_not_stop_the_rest(tmp_path, monkeypatch, capsys)
         measure_all(options, out, {"gather": [4], "lrn": [1], "peaks": [1]})
     rows = json.loads((out / "all.json").read_text())
     parts = [json.loads((out / f"{name}-1" / f"{name}.json").read_text()) for name in ("lrn", "peaks")]
-    assert rows == sum(parts, [])
+    judged = ("load", "idle")  # of the whole: before a part, the machine was busy with the one before it
+    for row, own in zip(rows, sum(parts, []), strict=True):
+        assert row == own | {key: row[key] for key in judged}
+    assert len({row["load"] for row in rows}) == 1
     assert all(row["tflops"] > 0 for row in rows if row["peer"].startswith("product"))
     printed = capsys.readouterr().out
     assert "product, bfloat16" in printed and "GB/s" in printed
