@@ -31,8 +31,9 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.lrn import LocalResponseNorm
 from alexnet_zoo.onnx.lrn_forms import with_lrn
 from alexnet_zoo.onnx.preprocessing import crops_of
-from alexnet_zoo.train.launch import run_training
+from alexnet_zoo.train.loop import train
 from alexnet_zoo.train.recipe import load_recipe
+from alexnet_zoo.train.run import Run, start_run
 
 
 def test_the_peer_computes_the_same():
@@ -151,8 +152,10 @@ def test_inference_compares_the_peers_and_writes_the_figures(tmp_path, exported)
 
 def test_a_run_is_measured_on_its_own_images_and_calibrated_on_those_it_learned_from(tmp_path, digits):
     recipe = load_recipe("digits", ["epochs=0.1", "model_args.width_mult=0.125"])
-    run_training(recipe, digits.folder, tmp_path / "run", 1, resume=False)
-    subject = subject_of(Options(run=tmp_path / "run"), {})
+    run = Run(tmp_path / "run", recipe, digits)
+    start_run(run, recipe, None)
+    train(run)
+    subject = subject_of(Options(run=run.folder), {})
     assert "weights of" in subject.what and subject.model.num_classes == 10
     for given, split in ((subject.images, "test"), (subject.calibration, "train")):
         images = crops_of(digits.split(split), slice(0, 1), 1, recipe.crop_size, torch.from_numpy(digits.mean))
