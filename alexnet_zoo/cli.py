@@ -68,16 +68,19 @@ def debug_option(
     """AlexNet, the reference implementation: every number in the paper is a command."""
 
 
-@app.command(epilog="Example: alexzoo models alexnet_krizhevsky")
+@app.command(epilog="Example: alexzoo models alexnet_bvlc alexnet_owt")
 def models(
     name: Annotated[Optional[str], typer.Argument(help="A network, for a table of its layers.")] = None,
+    other: Annotated[Optional[str], typer.Argument(help="Another one, for what the two differ in.")] = None,
     batch_size: Annotated[int, typer.Option(help="Images of the batch whose memory is counted.", min=1)] = 128,
 ) -> None:
     """The networks that `import alexnet_zoo` gives timm: parameters, multiply-adds, memory, what columns exchange."""
     import timm
 
-    from alexnet_zoo.models import count, model_names
+    from alexnet_zoo.models import count, model_names, side_by_side
 
+    if other is not None:
+        return print(side_by_side.table_of_differences(name, other))
     if name is not None:
         return print(count.table_of_layers(name, batch_size))
     for each in model_names():

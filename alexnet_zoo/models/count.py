@@ -71,13 +71,18 @@ def walk(model: nn.Module, x: Tensor, apart: bool = False) -> Iterator[tuple[str
         yield name, layer, read, x
 
 
+def check_name(name: str) -> None:
+    """Raises UserError (exit code 2) where no network of ours has that name."""
+    if name not in model_names():
+        raise UserError(f"{name}: no such network; {names_there_are(name, model_names())}", exit_code=2)
+
+
 def layers_of(name: str, batch_size: int = 128, per_device: bool = False, **model_args) -> list[CountedLayer]:
     """Lists the layers of a network in order with their costs; per_device counts the column that each device holds.
 
     Raises UserError where there is no such network, ValueError where its columns cannot be apart.
     """
-    if name not in model_names():
-        raise UserError(f"{name}: no such network; {names_there_are(name, model_names())}", exit_code=2)
+    check_name(name)
     with torch.device("meta"):
         model = timm.create_model(name, local_columns=1 if per_device else None, **model_args)
     side = model_args.get("img_size", model.pretrained_cfg["input_size"][-1])

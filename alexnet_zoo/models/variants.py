@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
-from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
+from timm.models import build_model_with_cfg, generate_default_cfgs, register_model, resolve_pretrained_cfg
 
 from alexnet_zoo.models import layers
 from alexnet_zoo.models.alexnet import PAPER, AlexNet
+from alexnet_zoo.models.download import fetch_published
 from alexnet_zoo.models.fit import filter_state_dict
 from alexnet_zoo.models.keywords import changed, drop_before, init_bias, init_std, lrn
 from alexnet_zoo.models.layers import BOTH, OWN, classes, conv, dropout, fc, flatten, norm, pool, relu, second_norm
@@ -122,8 +123,20 @@ def _create(name: str, pretrained: bool, keywords: dict, net: Net) -> AlexNet:
     """The network of a list: keywords.py knows those that change the list, AlexNet and timm take the others."""
     asked, others = changed(net, keywords)
     taps = dict(out_indices=tuple(range(len(net.names(layers.Convolution)))))
+    if pretrained:
+        others = _with_published_file(name, others)
     own = dict(feature_cfg=taps, pretrained_filter_fn=filter_state_dict, net=asked)
     return build_model_with_cfg(AlexNet, name, pretrained, **own, **others)
+
+
+def _with_published_file(name: str, keywords: dict) -> dict:
+    """Names the file of published weights in timm's keywords, fetched if need be; leaves other sources to timm."""
+    overlay = keywords.get("pretrained_cfg_overlay") or {}
+    cfg = resolve_pretrained_cfg(name, keywords.get("pretrained_cfg"), overlay)
+    if not (cfg.url and cfg.custom_load) or cfg.source or cfg.file or cfg.state_dict or cfg.hf_hub_id:
+        return keywords
+    overlay = {**overlay, "file": str(fetch_published(cfg.url)), "custom_load": True}
+    return {**keywords, "pretrained_cfg_overlay": overlay}
 
 
 @register_model

@@ -20,6 +20,8 @@ PUBLISHED = {  # file name: algorithm, and the hash or how it begins
     "bvlc_alexnet.caffemodel": ("sha1", "9116a64c0fbe4459d18f4bb6b56d647b63920377"),
     "bvlc_reference_caffenet.caffemodel": ("sha1", "4c8d77deb20ea792f84eb5e6d0a11ca0a8660a46"),
     "alexnet-owt-7be5be79.pth": ("sha256", "7be5be79"),
+    "bvlcalexnet-12.onnx": ("sha256", "6b0da9510f27f234ee96a85dc3809dd210150fdefad87f6850f9788513216945"),
+    "caffenet-12.onnx": ("sha256", "ea563e5c47d1f58e1717cf1a2d8bf288b8adc07af0ad228b622096cd243aeecb"),
 }
 TORCHVISION = {  # torchvision names a layer by its place in one of two sequences
     **{f"features.{place}": f"conv{number}" for number, place in enumerate((0, 3, 6, 8, 10), start=1)},
@@ -60,16 +62,20 @@ def read_weights(path: Path) -> Weights:
 
 def check_published(path: Path) -> None:
     """Raises UserError where a file has the name of a published one, and not its hash."""
-    if path.name not in PUBLISHED:
-        return
-    algorithm, expected = PUBLISHED[path.name]
+    if problem := hash_problem(path, path.name):
+        raise UserError(f"{path}: {problem}; delete it to download it again, or rename it if it is yours")
+
+
+def hash_problem(path: Path, name: str) -> str:
+    """Says what is wrong with a file that is to be the published one of a name; nothing where that is not known."""
+    if name not in PUBLISHED:
+        return ""
+    algorithm, expected = PUBLISHED[name]
     with path.open("rb") as file:
         found = hashlib.file_digest(file, algorithm).hexdigest()
-    if not found.startswith(expected):
-        raise UserError(
-            f"{path}: its {algorithm} is {found}, the published file's is {expected}: damaged, or another file; "
-            "delete it to download it again, or rename it if it is yours"
-        )
+    if found.startswith(expected):
+        return ""
+    return f"its {algorithm} is {found}, the published file's is {expected}: damaged, or another file"
 
 
 def under_paper_names(state: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -139,10 +139,10 @@ def test_caffemodel(tmp_path, caffe, old):
 
 def test_onnx_model_zoo(tmp_path, caffe):
     name, state, graph = caffe
-    onnx.save(graph, tmp_path / "bvlcalexnet-12.onnx")
-    assert read_weights(tmp_path / "bvlcalexnet-12.onnx").model == name
+    onnx.save(graph, tmp_path / "bvlcalexnet.onnx")
+    assert read_weights(tmp_path / "bvlcalexnet.onnx").model == name
     model = timm.create_model(name, **SMALL)
-    load_pretrained(model, tmp_path / "bvlcalexnet-12.onnx")
+    load_pretrained(model, tmp_path / "bvlcalexnet.onnx")
     assert_is_the_graph(model, graph)
 
 
