@@ -7,7 +7,7 @@ from http.client import HTTPException, HTTPResponse
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from timm.models import get_cache_dir
+from timm.models._hub import get_cache_dir
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole

@@ -34,7 +34,7 @@ class Trickling(Quiet):
         self.send_header("Content-Length", str(10**6))
         self.end_headers()
         try:
-            for _ in range(100):
+            for _ in range(20):
                 self.wfile.write(b".")
                 time.sleep(0.05)
         except OSError:  # who asked has left
@@ -126,7 +126,7 @@ def test_where_no_source_gives_it_one_line_says_what_to_put_where(dead, cache, f
 
 
 def test_the_last_source_may_be_slow_but_must_be_whole(trickling, cache):
-    with pytest.raises(UserError, match="ended after 100 of 1,000,000 bytes"):
+    with pytest.raises(UserError, match="ended after 20 of 1,000,000 bytes"):
         fetch_published(f"{trickling}/weights.pth", seconds=0.5)
 
 
