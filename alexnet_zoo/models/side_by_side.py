@@ -18,8 +18,8 @@ SAME, ONLY_FIRST, ONLY_SECOND, DIFFERENT = " ", "<", ">", "|"
 
 
 @dataclass
-class Row:
-    """Holds a line of the comparison; a network that lacks it has no text."""
+class Pair:
+    """Holds what two networks say of one layer; one that lacks it says nothing."""
 
     name: str
     first: Optional[str]
@@ -45,7 +45,7 @@ def table_of_differences(first: str, second: str) -> str:
     return "\n".join([*lines, "", "< only in the first, > only in the second, | different"])
 
 
-def compare_networks(first: str, second: str) -> list[Row]:
+def compare_networks(first: str, second: str) -> list[Pair]:
     """Compares two networks by name: input and layers in order, and where layers that both have start differently.
 
     A layer that stands at another place is listed once for each network.
@@ -55,13 +55,13 @@ def compare_networks(first: str, second: str) -> list[Row]:
     rows = []
     for kind, i, i_end, j, j_end in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
         if kind != "equal":
-            rows += [Row(name, texts[0][name], None) for name in names[0][i:i_end]]
-            rows += [Row(name, None, texts[1][name]) for name in names[1][j:j_end]]
+            rows += [Pair(name, texts[0][name], None) for name in names[0][i:i_end]]
+            rows += [Pair(name, None, texts[1][name]) for name in names[1][j:j_end]]
             continue
         for name in names[0][i:i_end]:
-            rows.append(Row(name, texts[0][name], texts[1][name]))
+            rows.append(Pair(name, texts[0][name], texts[1][name]))
             if starts[0].get(name) != starts[1].get(name):
-                rows.append(Row("  starts", starts[0][name], starts[1][name]))
+                rows.append(Pair("  starts", starts[0][name], starts[1][name]))
     return rows
 
 
