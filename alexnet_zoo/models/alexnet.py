@@ -66,7 +66,7 @@ class AlexNet(TimmModel):
         net = net.with_fields(net.layers[-1].name, width=num_classes)
         self.net, self.columns, self.meetings, self.held_whole = net, net.columns, net.meetings, net.held_whole
         self.num_classes, self.in_chans, self.global_pool = num_classes, in_chans, global_pool
-        self.feature_info = []
+        self.feature_info: list[dict] = []
         if any(net.padding):
             self.add_module("pad", nn.ZeroPad2d(net.padding))
         flow = layers.Flow(in_chans, net.image + sum(net.padding[:2]), 1, net.columns, local_columns or net.columns)

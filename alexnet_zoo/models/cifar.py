@@ -6,6 +6,8 @@ layers and two locally connected ones) and 11% (with LRN, and a wider third laye
 network: the 13% net without LRN and with it.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from timm.layers import get_act_layer
@@ -112,12 +114,12 @@ def cifar10_krizhevsky_18pct(pretrained: bool = False, **kwargs) -> CifarNet:
 @register_model
 def cifar10_krizhevsky_13pct(pretrained: bool = False, **kwargs) -> CifarNet:
     """Four layers for CIFAR-10, of section 3.3: conv 64, conv 64, local 32, local 32, fc 10; lrn=True adds LRN."""
-    args = dict(local=(32, 32), stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
+    args: dict[str, Any] = dict(local=(32, 32), stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
     return build_model_with_cfg(CifarNet, "cifar10_krizhevsky_13pct", pretrained, **(args | kwargs))
 
 
 @register_model
 def cifar10_krizhevsky_11pct(pretrained: bool = False, **kwargs) -> CifarNet:
     """The authors' own net with LRN, wider than that of section 3.3: conv 64, conv 64, local 64, local 32, fc 10."""
-    args = dict(local=(64, 32), lrn=True, stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
+    args: dict[str, Any] = dict(local=(64, 32), lrn=True, stds=(1e-4, 0.01, 0.04, 0.04, 0.01))
     return build_model_with_cfg(CifarNet, "cifar10_krizhevsky_11pct", pretrained, **(args | kwargs))

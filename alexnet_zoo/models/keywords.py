@@ -1,7 +1,8 @@
 """Changes a network as keywords of timm.create_model ask, by small functions from one list to another."""
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Union
+from typing import Any, Union
 
 from timm.layers import to_2tuple
 
@@ -70,7 +71,10 @@ def init_std(net: Net, std: Union[float, str, dict[str, float]]) -> Net:
 
 def init_bias(net: Net, bias: float) -> Net:
     """Sets where the biases start that do not start at 0."""
-    return net.with_layers(lambda layer: [replace(layer, bias=bias) if getattr(layer, "bias", 0.0) else layer])
+    biased = [layer.name for layer in net.layers if isinstance(layer, Weighted) and layer.bias]
+    for name in biased:
+        net = net.with_fields(name, bias=bias)
+    return net
 
 
 def fc_width(net: Net, width: int) -> Net:
@@ -83,7 +87,7 @@ def width_mult(net: Net, factor: float) -> Net:
     return net.with_widths(*(int(layer.width * factor) for layer in net.layers if isinstance(layer, Weighted)))
 
 
-KEYWORDS = {  # in the order in which they are applied
+KEYWORDS: dict[str, Callable[[Net, Any], Net]] = {  # in the order in which they are applied
     "columns": lambda net, columns: replace(net, columns=columns),
     "img_size": lambda net, size: replace(net, image=to_2tuple(size)[0]),
     "padding": lambda net, padding: replace(net, padding=tuple(padding)),

@@ -78,7 +78,8 @@ class Net:
 
 def named(layers: Iterable[Layer]) -> tuple[Layer, ...]:
     """Gives the layers the paper's names, conv1, relu1, ... fc8; one that has a name keeps it."""
-    out, place = [], ""
+    out: list[Layer] = []
+    place = ""
     for layer in layers:
         if isinstance(layer, Weighted):
             first = 6 if isinstance(layer, FullyConnected) else 1

@@ -74,8 +74,9 @@ class TimmModel(ToldItsInput):
     def reset_classifier(self, num_classes: int, global_pool: Optional[str] = None) -> None:
         """Makes a new fc8 for num_classes, with the paper's initialisation; none for 0."""
         self.num_classes = num_classes
-        self.global_pool = self.global_pool if global_pool is None else global_pool
-        trainable = all(p.requires_grad for p in self.fc8.parameters())
+        if global_pool is not None:
+            self.global_pool = global_pool
+        trainable = all(p.requires_grad for p in self.get_classifier().parameters())
         fc8 = nn.Identity()
         if num_classes:
             fc8 = nn.Linear(self.head_hidden_size, num_classes, **get_device_dtype(self))

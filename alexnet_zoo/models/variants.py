@@ -1,6 +1,7 @@
 """Registers the networks with timm by name: each is the paper's list with parts of it replaced."""
 
 from dataclasses import replace
+from typing import Any
 
 import timm
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -125,7 +126,7 @@ def _create(name: str, pretrained: bool, keywords: dict, net: Net) -> AlexNet:
     taps = dict(out_indices=tuple(range(len(net.names(layers.Convolution)))))
     if pretrained:
         others = _with_published_file(name, others)
-    own = dict(feature_cfg=taps, pretrained_filter_fn=filter_state_dict, net=asked)
+    own: dict[str, Any] = dict(feature_cfg=taps, pretrained_filter_fn=filter_state_dict, net=asked)
     return build_model_with_cfg(AlexNet, name, pretrained, **own, **others)
 
 
