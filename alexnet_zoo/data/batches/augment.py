@@ -6,6 +6,7 @@ arithmetic runs where the training runs, without waiting for it.
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -49,7 +50,7 @@ def draw_crops(
     random_crop: bool = True,
     mirror: bool = True,
     colour: str = "published",
-    components: tuple | None = None,
+    components: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> Crops:
     """Draw the augmentation of `batch` images, on the generator's device.
 
@@ -68,7 +69,7 @@ def draw_crops(
         corners = torch.full_like(corners, (image_size - crop_size) // 2)
     if not mirror:
         mirrored = torch.zeros_like(mirrored)
-    shift = torch.zeros_like(alpha) if colour == "none" else colour_shift(alpha, *components, colour)
+    shift = torch.zeros_like(alpha) if colour == "none" else colour_shift(alpha, components[0], components[1], colour)
     return Crops(corners[0], corners[1], mirrored, shift)
 
 

@@ -45,7 +45,7 @@ class Prefetch:
     def __init__(self, dataset: Dataset, crop_size: int, plan: Iterator[tuple[np.ndarray, Crops]]):
         self.dataset, self.crop_size, self.plan = dataset, crop_size, plan
         self.waited = 0.0
-        self._queue = queue.Queue(maxsize=AHEAD)
+        self._queue: queue.Queue = queue.Queue(maxsize=AHEAD)
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._gather, daemon=True)
         self._thread.start()

@@ -3,6 +3,7 @@
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,19 @@ from alexnet_zoo.data.sources.source import NO_LABEL
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.progress import Progress
+
+
+class Images(Protocol):
+    """States what an evaluation asks of its images: a Dataset has it, and random pixels do (batches/noise.py)."""
+
+    name: str
+    image_size: int
+    classes: list[str]
+    labels: np.ndarray
+
+    def __len__(self) -> int: ...
+
+    def gather(self, indices, tops, lefts, size: int) -> torch.Tensor: ...
 
 
 class Dataset:
@@ -30,6 +44,7 @@ class Dataset:
     ):
         self.folder, self.name, self.classes, self.image_size = folder, name, classes, image_size
         self.encoding = encoding
+        self.data_name = self.data_sha256 = ""
         self.labelled: bool = described.get("labelled", True)
         self.identity: str = described["identity"]
         self.unreadable: list[str] = described["unreadable"]

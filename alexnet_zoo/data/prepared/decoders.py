@@ -7,6 +7,7 @@ import subprocess
 import sys
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from alexnet_zoo.errors import UserError
 
@@ -22,8 +23,8 @@ class Decoders:
     """
 
     def __init__(self, workers: int):
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-        self.processes = [subprocess.Popen(PROGRAM, **pipes) for _ in range(workers)]
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+        self.processes = [subprocess.Popen(PROGRAM, text=True, **pipes) for _ in range(workers)]
         self.idle: queue.SimpleQueue[subprocess.Popen] = queue.SimpleQueue()
         for process in self.processes:
             self.idle.put(process)

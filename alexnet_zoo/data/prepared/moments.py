@@ -19,7 +19,7 @@ def moments(shards: list, threads: int) -> tuple[np.ndarray, np.ndarray]:
     Every sum is a whole number that its type holds exactly, so neither the order of the shards nor the number of
     threads nor an interruption changes a bit of the result.
     """
-    images, total, products = 0, 0, 0
+    images, total, products = 0, np.zeros((), np.int64), np.zeros((), np.int64)
     counts = [len(shard) for shard in shards]
     progress = Progress(sum(counts), "mean and colour")
     with progress, blas_on_one_thread(), ThreadPoolExecutor(threads) as pool:

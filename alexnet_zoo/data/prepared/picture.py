@@ -33,8 +33,9 @@ def square(data: bytes, image_size: int) -> bytes:
     with suppress(Exception):  # some photographs of ILSVRC carry a broken EXIF block: their pixels are still right
         ImageOps.exif_transpose(image, in_place=True)  # else it would copy what is upright already
     width, height = full if image.size == stored else full[::-1]
-    box = tuple(edge / reduced for edge in _box(width, height, image_size))
-    return _rgb(image).resize((image_size, image_size), Image.Resampling.BICUBIC, box=box).tobytes()
+    left, top, right, bottom = (edge / reduced for edge in _box(width, height, image_size))
+    square, box = (image_size, image_size), (left, top, right, bottom)
+    return _rgb(image).resize(square, Image.Resampling.BICUBIC, box=box).tobytes()
 
 
 def _box(width: int, height: int, image_size: int) -> tuple[float, float, float, float]:

@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from PIL import Image
@@ -97,7 +98,9 @@ class JpegShard:
             return np.asarray(image)[tuple(part)]
 
 
-def load_array(path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: str | None = None) -> np.ndarray:
+def load_array(
+    path: Path, shape: tuple[int, ...], dtype: type, mmap_mode: Literal["r", "c"] | None = None
+) -> np.ndarray:
     """Load a .npy file of exactly this shape and type; raise UserError where it is missing, cut short or other."""
     with _read_whole(path):
         array = np.load(path, mmap_mode=mmap_mode)

@@ -52,13 +52,13 @@ def finished_split(slices: list[Slice], store: Store, split: str) -> Split:
 
 def unchanged(folder: Path, slices: list[Slice]) -> dict[str, dict]:
     """Return {file: entry} of the shards in a finished folder that hold all photographs of their slice, by name."""
-    slices = {part.shard: part for part in slices}
+    by_file = {part.shard: part for part in slices}
     kept = {}
     for split in read_json(folder / PREPARED)["splits"].values():
         names, start = (folder / split["names"]["file"]).read_text("utf-8", "surrogateescape").split("\n"), 0
         for shard in split["shards"]:
             held, start = names[start : start + shard["images"]], start + shard["images"]
-            part = slices.get(shard["file"])
+            part = by_file.get(shard["file"])
             if part and part.names == held:
                 kept[part.shard] = shard | {"unreadable": []}
     return kept

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -58,8 +59,8 @@ class Store:
         again. Raises UserError where the folder holds anything else: without `keep`, nothing is overwritten.
         """
         self.folder, self.image_size, self.encoding = folder, image_size, encoding
-        self.key = {"source_sha256": source_sha256, "image_size": image_size, "shard_images": shard_images}
-        self.key["encoding"] = encoding
+        self.key: dict[str, Any] = {"source_sha256": source_sha256, "image_size": image_size}
+        self.key |= {"shard_images": shard_images, "encoding": encoding}
         self.shards: dict[str, dict] = {}
         self.lock = threading.Lock()
         self.finished = False

@@ -76,6 +76,8 @@ def image_tar(path: Path, val_fraction: float = 0.1, cache: Path | None = None) 
 
     A compressed tar is unpacked into memory. Raises UserError as image_folder does, and for a damaged archive.
     """
+    names: Sequence[str]
+    files: Sequence
     if path.suffix in COMPRESSED:
         names, files = unpacked(path)
     else:
@@ -181,7 +183,7 @@ def _headers(file, start: int, end: int, what: str) -> Iterator[tuple[str, int, 
         file.seek(start)
         tar = tarfile.TarFile(fileobj=file, mode="r")
         while (member := tar.next()) is not None:
-            tar.members.clear()  # tarfile would keep them all
+            vars(tar)["members"].clear()  # tarfile would keep them all
             if member.offset_data + member.size > end:
                 raise tarfile.ReadError(f"{member.name} goes beyond its end")
             if member.isfile():

@@ -42,7 +42,8 @@ def fall(
         raise UserError(f"{path}: has one class only ({first_few(list(rows))}); a classifier needs two or more")
     check_fraction(val_fraction)
     held_out = release.published.held_out if release else {"val": val_fraction}
-    parts = {split: ([], [], []) for split in ("train", *held_out)}  # names, labels, rows
+    parts: dict[str, tuple[list, list, list]]  # names, labels, rows
+    parts = {split: ([], [], []) for split in ("train", *held_out)}
     for label, wnid in enumerate(sorted(rows)):
         named = rows[wnid]
         chosen = [_split_of(name, held_out) for name, _ in named]

@@ -7,6 +7,7 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from alexnet_zoo.errors import UserError
@@ -79,7 +80,7 @@ def source_of_trees(
     for split, tree in sorted(trees.items(), key=lambda item: SPLITS.index(item[0])):
         if unknown := sorted(set(tree) - set(classes)):
             raise UserError(f"{root}: {len(unknown)} classes in {split} are unknown to train: {first_few(unknown)}")
-        splits[split] = _listing(tree, classes, lambda name, folder="" if whole else split: place(folder, name))
+        splits[split] = _listing(tree, classes, partial(place, "" if whole else split))
     return Source(archive_stem(root.resolve().name), classes, splits)
 
 
