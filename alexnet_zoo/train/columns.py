@@ -14,6 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -98,7 +99,8 @@ def join(model_columns: int, columns: int | None = None, device: str = "auto") -
     if not dist.is_initialized():
         dist.init_process_group("gloo", timeout=limit)
     local_rank, here = int(os.environ["LOCAL_RANK"]), int(os.environ["LOCAL_WORLD_SIZE"])
-    devices, machines = cuda_devices(device), [None] * dist.get_world_size()
+    devices = cuda_devices(device)
+    machines: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(machines, (devices, here))
     kind, backend = agree(machines)
     if kind == "cuda":
@@ -189,7 +191,8 @@ def sum_gradients(model: nn.Module, layout: Layout) -> None:
     """
     if layout.replicas == 1:
         return
-    own, shared = [], []
+    own: list[Tensor] = []
+    shared: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if parameter.grad is not None:
             both = layout.columns > 1 and is_whole(name, parameter, model.held_whole)

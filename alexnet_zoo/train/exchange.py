@@ -83,7 +83,7 @@ class Meeting(nn.Module):
         self.sent_bytes, self.watch = 0, Stopwatch()  # of this column, since the start
 
     def forward(self, x: Tensor) -> Tensor:
-        kind, tensors = x.device.type, (x, self.weight, self.bias)
+        kind, tensors = x.device.type, [x, self.weight, self.bias]
         if torch.is_autocast_enabled(kind):
             tensors = [tensor.to(torch.get_autocast_dtype(kind)) for tensor in tensors]
         with torch.autocast(kind, enabled=False):

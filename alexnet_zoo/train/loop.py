@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -135,7 +136,7 @@ class Training:
         done, epoch = self.done, self.done.epoch + 1
         train_err = 100 * done.wrong / done.images
         enough = train_err <= self.recipe.stop_at_train_err
-        row = {"epoch": epoch, "train_loss": done.loss / done.images}
+        row: dict[str, Any] = {"epoch": epoch, "train_loss": done.loss / done.images}
         row |= dict.fromkeys(("eval_loss", "eval_top1", "eval_top5"), "")
         row |= {"lr": self.lr, "train_top1": 100 - train_err, **speed}
         if enough or self.total_steps <= self.step or epoch % self.recipe.eval_every == 0:

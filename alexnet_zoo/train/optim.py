@@ -44,7 +44,8 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     """
     changed = (layer for change in recipe.changes for layer in change.layers)
     named = {*recipe.lr_layers, *recipe.weight_decay_layers, *changed}
-    groups, layers = {}, []
+    groups: dict[tuple[str, bool], dict] = {}
+    layers = []
     for name, parameter in model.named_parameters():
         layer, bias = name.partition(".")[0], name.endswith(".bias")
         layers.append(layer)
@@ -79,7 +80,7 @@ class Schedule:
     def _events(self, epochs: float) -> list[Change | None]:
         """Lists the changes up to a time, in epochs, in their order; None is a drop of all rates."""
         drops = self.recipe.drop_epochs if self.recipe.schedule == "fixed" else self.plateaus
-        timed = [(drop, None) for drop in drops]
+        timed: list[tuple[float, Change | None]] = [(drop, None) for drop in drops]
         for change in self.recipe.changes:
             when = change.after_batches / self.steps if change.after_epochs is None else change.after_epochs
             timed.append((when, change))

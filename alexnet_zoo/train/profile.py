@@ -1,6 +1,7 @@
 """Says where a step's time and a device's memory go in each process: RUN/devices.json, and the table of --profile."""
 
 import resource
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -14,7 +15,7 @@ def gather_records(own: dict, layout: Layout) -> list[dict]:
     """Gives every process the records of all, in the order of the ranks."""
     if not dist.is_initialized():
         return [own]
-    records = [None] * dist.get_world_size()
+    records: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(records, own, group=layout.patient_group)
     return records
 

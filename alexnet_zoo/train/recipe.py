@@ -2,6 +2,7 @@
 
 import json
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,7 +112,7 @@ class Recipe(BaseModel):
     watch_every: int = Field(0, ge=0)  # steps; layers.jsonl then says what every layer does (watch.py); 0: never
 
 
-def load_recipe(name: str | Path, overrides: list[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Loads the recipe NAME of the folder reproduce/, or the file at a path; overrides are "field=value" in TOML.
 
     Raises UserError (exit code 2) with the file, the field and what is allowed.

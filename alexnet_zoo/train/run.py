@@ -68,15 +68,15 @@ def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     if not recipe.members:  # an ensemble's members have a pedigree each
         start = Path(run.recipe.start_from) if recipe.start_from else None
-        images = [images_of(prepared, split) for split in (recipe.train_split, recipe.eval_split)]
-        record_start(folder, recipe.model_dump(mode="json", exclude_none=True), *images, start, step_of(folder))
+        trained_on, steered_by = (images_of(prepared, split) for split in (recipe.train_split, recipe.eval_split))
+        facts = recipe.model_dump(mode="json", exclude_none=True)
+        record_start(folder, facts, trained_on, steered_by, start, step_of(folder))
     save_recipe(recipe, folder / "recipe.toml")
     now = environment(recipe.seed, prepared.sha256, run.layout, columns)
     stretches = [*environment_of(folder).get("stretches", []), now]
     (folder / "environment.json").write_text(json.dumps({**now, "stretches": stretches}, indent=1))
     data = {"name": prepared.name, "folder": str(prepared.folder.resolve()), "sha256": prepared.sha256}
-    data["classes"] = prepared.classes
-    (folder / "data.json").write_text(json.dumps(data, indent=1))
+    (folder / "data.json").write_text(json.dumps({**data, "classes": prepared.classes}, indent=1))
     np.save(folder / "mean.npy", prepared.mean)
 
 

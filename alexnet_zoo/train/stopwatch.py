@@ -23,9 +23,9 @@ class Stopwatch:
         """Times what is done within, without waiting for it."""
         self.count += 1
         if device.type != "cuda":
-            began = time.perf_counter()
+            since = time.perf_counter()
             yield
-            self.total += time.perf_counter() - began
+            self.total += time.perf_counter() - since
             return
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
