@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from alexnet_zoo.data.prepared.dataset import Dataset
+from alexnet_zoo.data.prepared.dataset import Dataset, Images
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.preprocessing import Foreign, Preprocessing
 from alexnet_zoo.onnx.session import OnnxClassifier
@@ -54,7 +54,7 @@ def errors_and_probabilities(
 
 
 def open_members(
-    paths: list[Path], dataset: Dataset, views: int, device: str, foreign: Foreign | None = None
+    paths: list[Path], dataset: Images, views: int, device: str, foreign: Foreign | None = None
 ) -> list[tuple[OnnxClassifier, Preprocessing]]:
     """Opens networks and what they expect; UserError where one cannot be used on this split with these views."""
     if views not in (1, 10):
@@ -74,7 +74,7 @@ def open_members(
     return members
 
 
-def averaged(members: list, dataset: Dataset, views: int, batch_size: int = CROPS_AT_A_TIME) -> np.ndarray:
+def averaged(members: list, dataset: Images, views: int, batch_size: int = CROPS_AT_A_TIME) -> np.ndarray:
     """Sums over the networks their softmax outputs, averaged over the views: (images, classes)."""
     total = np.zeros((len(dataset.labels), len(dataset.classes)))
     what = f"evaluating {dataset.name}, {views} view{'s' * (views > 1)}"
@@ -87,7 +87,7 @@ def averaged(members: list, dataset: Dataset, views: int, batch_size: int = CROP
 
 
 def probabilities(
-    classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int, batch_size: int
+    classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Images, views: int, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields (rows, softmax outputs averaged over the views (n, classes)) of one batch of images after another."""
     for rows, crops in batches(classifier, preprocessing, dataset, views, batch_size):
@@ -96,7 +96,7 @@ def probabilities(
 
 
 def batches(
-    classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int, batch_size: int
+    classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Images, views: int, batch_size: int
 ) -> Iterator[tuple[slice, np.ndarray]]:
     """Yields what the session reads, batch by batch: (rows, input); gathers the next one meanwhile."""
     images = max(1, batch_size // views)
@@ -123,7 +123,7 @@ def batches(
         torch.set_num_threads(threads)  # for threads that begin later
 
 
-def some_crops(dataset: Dataset, preprocessing: Preprocessing, count: int) -> np.ndarray:
+def some_crops(dataset: Images, preprocessing: Preprocessing, count: int) -> np.ndarray:
     """Takes the centre crops of up to count images, evenly spread over a split, which lists one class after another."""
     picked = np.unique(np.linspace(0, len(dataset.labels) - 1, min(count, len(dataset.labels))).round().astype(int))
     crops = [preprocessing.crops(dataset, slice(i, i + 1), 1).numpy() for i in picked.tolist()]
@@ -191,7 +191,7 @@ def _together(names) -> str:
     return " + ".join(name if n == 1 else f"{n} {name}".strip() for name, n in counts.items())
 
 
-def _check_fit(classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Dataset, views: int) -> None:
+def _check_fit(classifier: OnnxClassifier, preprocessing: Preprocessing, dataset: Images, views: int) -> None:
     file, ours, theirs = classifier.path, preprocessing.classes, list(dataset.classes)
     if classifier.outputs not in (None, len(theirs)):
         raise UserError(f"{file}: it has {classifier.outputs} outputs, the data {len(theirs)} classes")

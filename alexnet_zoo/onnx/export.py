@@ -143,7 +143,7 @@ def _name_after_modules(graph: onnx.GraphProto) -> None:
     modules = [_module_of(node) for node in graph.node]
     last = {module: i for i, module in enumerate(modules)}
     inputs_and_outputs = {value.name for value in (*graph.input, *graph.output)}
-    taken = Counter()
+    taken: Counter[str] = Counter()
     tensors = {}
 
     def unused(name: str) -> str:

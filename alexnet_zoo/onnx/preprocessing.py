@@ -5,12 +5,13 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from alexnet_zoo.data.batches.augment import Crops, centre_crop, ten_crop_offsets, to_input
-from alexnet_zoo.data.prepared.dataset import Dataset
+from alexnet_zoo.data.prepared.dataset import Images
 from alexnet_zoo.errors import UserError
 
 
@@ -28,7 +29,7 @@ class Preprocessing:
     image_size: int
     crop_size: int
     mean_image: np.ndarray
-    scale: float | tuple[float, float, float] = 1.0
+    scale: float | tuple[float, ...] = 1.0
     order: str = "rgb"
     mean_place: str = "crop"
 
@@ -40,7 +41,7 @@ class Preprocessing:
         """(3,), what each channel is divided by."""
         return torch.tensor(self.scale, dtype=torch.float32).expand(3)
 
-    def crops(self, dataset: Dataset, rows: slice, views: int) -> torch.Tensor:
+    def crops(self, dataset: Images, rows: slice, views: int) -> torch.Tensor:
         """The network's input (images * views, 3, crop_size, crop_size) of some images: their centre crops or ten."""
         mean, scale = self.mean_tensor(), self.scale_tensor().reshape(3, 1, 1)
         if self.order == "rgb":
@@ -108,13 +109,13 @@ class Foreign:
     @classmethod
     def from_options(cls, mean: str | None, std: str | None, size: int | None, order: str | None) -> "Foreign | None":
         """What the command line's options say; None where they say nothing."""
-        said = {"size": size, "order": order}
+        said: dict[str, Any] = {"size": size, "order": order}
         said["mean"] = parse_channels("--mean", mean) if mean else None
         said["std"] = parse_channels("--std", std) if std else None
         said = {field: value for field, value in said.items() if value is not None}
         return cls(**said) if said else None
 
-    def preprocessing(self, dataset: Dataset, input_size: int | None) -> Preprocessing:
+    def preprocessing(self, dataset: Images, input_size: int | None) -> Preprocessing:
         """For the images of a split and an input of input_size pixels; UserError where that is None, and size too."""
         crop_size = self.size or input_size
         if crop_size is None:
@@ -137,7 +138,7 @@ def parse_channels(option: str, text: str) -> tuple[float, float, float]:
 
 
 def crops_of(
-    dataset: Dataset, rows: slice, views: int, crop_size: int, mean: torch.Tensor, scale=1.0, mean_place: str = "crop"
+    dataset: Images, rows: slice, views: int, crop_size: int, mean: torch.Tensor, scale=1.0, mean_place: str = "crop"
 ) -> torch.Tensor:
     """The centre crop (views=1) or the ten crops of each image in rows: (images * views, 3, crop_size, crop_size)."""
     count = rows.stop - rows.start

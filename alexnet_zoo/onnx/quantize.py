@@ -46,9 +46,10 @@ def cost_of(low: np.ndarray, full: np.ndarray, labels: np.ndarray) -> Cost:
         ranks = rank_of_label(probability, labels)
         return 100 * np.array([np.mean(ranks >= 1), np.mean(ranks >= min(5, probability.shape[1]))])
 
-    change = errors(low) - errors(full)
     other = 100 * float(np.mean(low.argmax(axis=1) != full.argmax(axis=1)))
-    return Cost(len(labels), *map(float, errors(low)), *map(float, change), other)
+    top1, top5 = errors(low).tolist()
+    top1_change, top5_change = (errors(low) - errors(full)).tolist()
+    return Cost(len(labels), top1, top5, top1_change, top5_change, other)
 
 
 def to_float16(proto: onnx.ModelProto) -> onnx.ModelProto:
