@@ -74,7 +74,7 @@ def elsewhere_table(paper: Paper, results: Results) -> Table:
 
 
 def _lines(paper: Paper, claim: Claim, results: Results) -> list[list[Cell]]:
-    quantities = [(QUANTITIES.get(claim.kind) or MEASURES[claim.kind][0], None)]
+    quantities: list[tuple[str, Metric | None]] = [(QUANTITIES.get(claim.kind) or MEASURES[claim.kind][0], None)]
     if claim.kind == "error":  # a claim in words alone is measured on top-1
         metrics: list[Metric] = [m for m in ("top1", "top5") if paper.published_effect(claim, m) is not None]
         quantities = [(f"{metric[:3]}-{metric[3:]} error, points", metric) for metric in metrics or ["top1"]]

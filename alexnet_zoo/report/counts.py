@@ -1,5 +1,6 @@
 """Counts the paper's numbers that need no training: of the network, the recipe, the data as distributed."""
 
+from collections.abc import Callable, Mapping
 from functools import cache
 
 from alexnet_zoo.data.published import FALL_2011, ILSVRC_2010
@@ -27,7 +28,7 @@ def parameters() -> dict[str, float]:
 def neurons_by_layer() -> dict[str, float]:
     """Counts the outputs of the image and of each layer before pooling, in all columns."""
     size = papers_recipe().crop_size
-    return {"image": 3 * size**2} | {name: layer.neurons for name, layer in _layers().items()}
+    return {"image": 3 * size**2, **{name: layer.neurons for name, layer in _layers().items()}}
 
 
 def neurons() -> dict[str, float]:
@@ -47,7 +48,7 @@ def augmentation() -> dict[str, float]:
     return {"": 2 * (recipe.image_size - recipe.crop_size + 1) ** 2}
 
 
-COUNTED = {
+COUNTED: dict[str, Callable[[], Mapping[str, float]]] = {
     "parameters": parameters,
     "neurons": neurons,
     "neurons_by_layer": neurons_by_layer,
@@ -79,13 +80,13 @@ def counts_table(paper: Paper) -> Table:
     return Table("counts", "The paper's numbers that can be counted", columns, rows, [NOTE])
 
 
-def _figure(count: Count, numbers: dict[str, float], before: str = "") -> Cell:
+def _figure(count: Count, numbers: Mapping[str, float], before: str = "") -> Cell:
     """Writes one number, or one for each layer; the CSV file holds the largest."""
     words = ", ".join(f"{name} {number:,.{count.decimals}f}".strip() for name, number in numbers.items())
     return Figure(max(numbers.values()), count.decimals, words=before + words)
 
 
-def verdict_of_count(count: Count, counted: dict[str, float]) -> str:
+def verdict_of_count(count: Count, counted: Mapping[str, float]) -> str:
     """Says whether the counted numbers are the published ones, and if not, which differ."""
     if count.at_most:
         over = [name for name, number in counted.items() if number > count.published[0]]

@@ -67,11 +67,12 @@ def to_csv(table: Table) -> str:
     for row in table.rows:
         fields = []
         for column, cell in zip(table.columns, row, strict=True):
-            value = f"{cell.value:.{cell.decimals}f}" if isinstance(cell, Figure) else cell or ""
-            fields.append(value)
-            if column.interval:
-                bounds = (cell.low, cell.high) if isinstance(cell, Figure) else (None, None)
-                fields += ["" if bound is None else f"{bound:.{cell.decimals}f}" for bound in bounds]
+            if isinstance(cell, Figure):
+                numbers = (cell.value, cell.low, cell.high)
+                texts = ["" if number is None else f"{number:.{cell.decimals}f}" for number in numbers]
+            else:
+                texts = [cell or "", "", ""]
+            fields += texts if column.interval else texts[:1]
         writer.writerow(fields)
     return out.getvalue()
 

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import wilson
@@ -238,12 +238,12 @@ def _result(line: dict, path: Path, changed: str) -> Result:
         text = line.get(column.name, "")
         if not text and column.name in DEFAULTS:
             continue
-        kind = next(iter(get_args(column.type)), column.type)  # float of "float | None"
+        kind: Any = next(iter(get_args(column.type)), column.type)  # float of "float | None"
         try:
             values[column.name] = kind(text)
         except ValueError:
-            kind = "whole number" if kind is int else "number"
-            raise ValueError(f"{column.name} is {text!r}, not a {kind}") from None
+            wanted = "whole number" if kind is int else "number"
+            raise ValueError(f"{column.name} is {text!r}, not a {wanted}") from None
     pedigrees = from_text(values.get("pedigree", ""))
     if len(pedigrees) == 1 and pedigrees[0]:
         values["changed"] = recipe_changes(pedigrees[0].recipe)

@@ -22,7 +22,7 @@ def shown(run: RunRecord) -> dict:
 
     `overridden` names what differs from the recipe of that name; `from_paper`, by field, the paper's and this value.
     """
-    flat = {}
+    flat: dict[str, object] = {}
     for name, value in run.environment.items():  # versions are a table of their own: one line each
         flat |= value if isinstance(value, dict) else {name: value}
     again = command(run.recipe, run.environment, run.dataset) if run.recipe else ""

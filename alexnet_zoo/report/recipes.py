@@ -32,12 +32,12 @@ def differences(recipe: dict, other: str) -> dict[str, tuple]:
 
 def compared(recipe: dict, shipped: Recipe) -> dict[str, tuple]:
     """The `differences` from a recipe that is given itself."""
-    shipped, own = _flat(shipped.model_dump()), _flat(without_retired(recipe))
-    known = {**own, **{field: None for field in shipped if field.partition(".")[0] in recipe}}
+    theirs, own = _flat(shipped.model_dump()), _flat(without_retired(recipe))
+    known = {**own, **{field: None for field in theirs if field.partition(".")[0] in recipe}}
     return {
-        field: (shipped.get(field), own.get(field))
+        field: (theirs.get(field), own.get(field))
         for field in known
-        if field not in IMMATERIAL and shipped.get(field) != own.get(field)
+        if field not in IMMATERIAL and theirs.get(field) != own.get(field)
     }
 
 
@@ -51,7 +51,7 @@ def shipped_recipe(name: str) -> Recipe | None:
 
 def _flat(recipe: dict) -> dict:
     """Tables by "table.key"; what is None is left out, also within lists, as it is where a recipe is written."""
-    flat = {}
+    flat: dict[str, object] = {}
     for field, value in _without_none(recipe).items():
         if isinstance(value, dict):
             flat |= {f"{field}.{key}": inner for key, inner in value.items()}

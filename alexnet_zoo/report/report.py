@@ -53,7 +53,7 @@ def write_report(sources: Sequence[Path], out: Path, predictions: bool = False) 
 
 def table_files(tables: Sequence[Table]) -> dict[str, str]:
     """Each table as NAME.csv and NAME.tex."""
-    files = {}
+    files: dict[str, str] = {}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
     return files

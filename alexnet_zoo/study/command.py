@@ -45,7 +45,8 @@ def describe(plan: Study, jobs: runner.Jobs, at_a_time: int) -> str:
 
 def expected(plan: Study, comparison: Comparison) -> str:
     """What a comparison can find, in words."""
-    least = statistics.least_p(*map(plan.seeds_of, comparison.arms), paired=comparison.same_networks)
+    first, second = map(plan.seeds_of, comparison.arms)
+    least = statistics.least_p(first, second, comparison.same_networks)
     hardest = plan.level / len(plan.compare)
     text = f"smallest p {least:.2g}"
     if least > hardest:

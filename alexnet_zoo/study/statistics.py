@@ -6,6 +6,7 @@ Rates are parts of 1 here. What each function assumes stands in its docstring; t
 from dataclasses import dataclass
 from itertools import combinations
 from math import comb
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -109,7 +110,7 @@ def permutation_p(first: np.ndarray, second: np.ndarray, paired: bool = False) -
         return a.mean(axis=axis) - b.mean(axis=axis)
 
     kind = "samples" if paired else "independent"
-    options = dict(permutation_type=kind, vectorized=True, n_resamples=RESAMPLES, batch=20_000, rng=0)
+    options: dict[str, Any] = dict(permutation_type=kind, vectorized=True, n_resamples=RESAMPLES, batch=20_000, rng=0)
     return float(stats.permutation_test((first, second), difference, **options).pvalue)
 
 
@@ -131,7 +132,7 @@ def equivalence_p(estimate: Estimate, smallest: float) -> float:
     """p of "the true effect is `smallest` or more, in either direction" (two one-sided tests, Schuirmann 1987)."""
     if not estimate.se > 0:  # no spread at all says nothing of the spread there is
         return 1.0
-    return float(stats.t.sf((smallest - abs(estimate.effect)) / estimate.se, estimate.df))
+    return float(stats.t.sf((smallest - np.abs(estimate.effect)) / estimate.se, estimate.df))
 
 
 def power(effect: float, se: float, df: float, level: float) -> float:

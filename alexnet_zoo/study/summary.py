@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,7 +64,8 @@ def summarise(jobs: Jobs) -> list[Found]:
     found = [compare(jobs, comparison) for comparison in jobs.plan.compare]
     for name in ("p", "equivalence_p"):
         ps = [1.0 if math.isnan(getattr(each, name)) else getattr(each, name) for each in found]
-        found = [replace(each, **{f"{name}_holm": p}) for each, p in zip(found, statistics.holm(ps), strict=True)]
+        fields: list[dict[str, Any]] = [{f"{name}_holm": p} for p in statistics.holm(ps)]
+        found = [replace(each, **own) for each, own in zip(found, fields, strict=True)]
     return [replace(each, verdict=verdict_of(each, jobs.plan.level)) for each in found]
 
 
@@ -132,7 +134,7 @@ def compare_columns(comparison: Comparison, runs: list[Path]) -> Found:
 def compare_errors(comparison: Comparison, a: np.ndarray, b: np.ndarray) -> Found:
     """From (networks, images) of both arms; of one pair only the images' part of the uncertainty is known."""
     values = (a.mean(axis=1), b.mean(axis=1)) if len(a) and len(b) else (np.empty(0), np.empty(0))
-    found = Found(comparison, *(value.tolist() for value in values))
+    found = Found(comparison, values[0].tolist(), values[1].tolist())
     if min(map(len, values)) >= 2:
         estimate = statistics.crossed(a - b) if comparison.same_networks else statistics.crossed(a, b)
         return estimated(found, estimate, values)
@@ -166,7 +168,7 @@ def estimated(found: Found, estimate: Estimate, values: tuple[np.ndarray, np.nda
         low=low,
         high=high,
         p=statistics.permutation_p(*values, paired=found.paired),
-        least_p=statistics.least_p(*map(len, values), paired=found.paired),
+        least_p=statistics.least_p(len(values[0]), len(values[1]), found.paired),
         equivalence_p=statistics.equivalence_p(estimate, smallest),
     )
 
