@@ -51,7 +51,7 @@ def fail(error: Exception) -> int:
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif hasattr(error, "format_message"):  # a usage error of typer's, whichever click it carries
-        message, code = error.format_message(), error.exit_code
+        message, code = error.format_message(), getattr(error, "exit_code", 1)
     elif isinstance(error, OSError) and error.filename:
         message, code = f"{error.filename}: {error.strerror}; mend that, or name another place", 1
     else:
@@ -181,8 +181,9 @@ def prepare(
         raise UserError("prepare: name a source of photographs and a folder to write, or --check FOLDER", exit_code=2)
     check_out(out, source)
     photographs = open_source(source, val_fraction, tuple(split) if split else None, cache=out)
-    options = dict(encoding=encoding, skip_unreadable=skip_unreadable, update=update)
-    prepared = prepare_photographs(photographs, out, image_size, workers, **options)
+    prepared = prepare_photographs(
+        photographs, out, image_size, workers, encoding=encoding, skip_unreadable=skip_unreadable, update=update
+    )
     print(f"{prepared.folder}: {describe_data(prepared)}")
 
 
@@ -362,7 +363,7 @@ def benchmark(
 
     if what not in (*BENCHMARKS, "all"):
         raise UserError(f"benchmark {what}: {names_there_are(what, [*BENCHMARKS, 'all'])}", exit_code=2)
-    options = dict(model=model, batch_size=batch_size, device=device, threads=threads, photographs=data, run=run)
+    options: dict = dict(model=model, batch_size=batch_size, device=device, threads=threads, photographs=data, run=run)
     options |= dict(repetitions=repetitions, seconds=seconds, against=tuple(against or ()), cpu_time=cpu_time)
     if out is not None:
         check_writable(out / f"{what}.csv")

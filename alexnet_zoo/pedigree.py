@@ -92,7 +92,7 @@ def record_start(
 def record_end(folder: Path, steps: int, planned: int, stopped_early: bool) -> None:
     """Completes the pedigree of a run whose model.safetensors was just written."""
     if (folder / FILE).exists():
-        ended = {"steps": steps, "planned": planned, "stopped_early": stopped_early}
+        ended: dict[str, Any] = {"steps": steps, "planned": planned, "stopped_early": stopped_early}
         ended["weights_sha256"] = sha256_of(folder / "model.safetensors")
         _write(folder / FILE, _read(folder / FILE).model_copy(update=ended))
 

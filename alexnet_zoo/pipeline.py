@@ -155,7 +155,7 @@ def state_cost(network: Network, path: Path, metadata: dict[str, str], size: tup
         for file in (path, full):
             members = onnx_evaluate.open_members([file], network.test, 1, "cpu")
             scores.append(onnx_evaluate.averaged(members, network.test, 1))
-    cost = cost_of(*scores, network.test.labels)
+    cost = cost_of(scores[0], scores[1], network.test.labels)
     onnx_export.state(path, {"cost": json.dumps(cost.as_dict())})
     path.with_suffix(".cost.json").write_text(json.dumps(cost.as_dict(), indent=1) + "\n")
     return str(cost)

@@ -1,6 +1,7 @@
 """What `alexzoo reproduce` is asked to do, every name of the command resolved, before any image or process is there."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def make_plan(
     gpus: int | None = None,
     out: Path | None = None,
     resume: bool = False,
-    overrides: list[str] = (),
+    overrides: Sequence[str] = (),
     columns: int | None = None,
 ) -> Plan:
     """Makes the plan of a command's arguments. Without gpus a run goes on as before, or begins in one process."""
@@ -63,7 +64,7 @@ def make_plan(
     return Plan(recipe, folder, data, gpus, columns, resume, members=tuple(members), finished=finished)
 
 
-def choose_run(name: str | None, out: Path | None, resume: bool, overrides: list[str]) -> tuple[Recipe, Path]:
+def choose_run(name: str | None, out: Path | None, resume: bool, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """Chooses the recipe and the run's folder: a new one, or with resume the one to continue, by its own recipe."""
     if not resume:
         recipe = load_recipe(name or "digits", overrides)

@@ -14,7 +14,7 @@ class Progress:
     Args: desc, a few words that name the work; unit, what is counted; initial, units done in an earlier run.
     """
 
-    def __init__(self, total: int, desc: str, unit: str = "images", initial: int = 0):
+    def __init__(self, total: float, desc: str, unit: str = "images", initial: float = 0):
         self.total, self.desc, self.unit = total, desc, unit
         self.initial = self.done = initial
         self.fields = ""
@@ -22,7 +22,7 @@ class Progress:
         look = dict(total=total, desc=desc, unit=f" {unit}", initial=initial, dynamic_ncols=True, smoothing=0.1)
         self.bar = tqdm(**look) if sys.stderr.isatty() else None
 
-    def update(self, n: int = 1, **fields) -> None:
+    def update(self, n: float = 1, **fields) -> None:
         """Counts n more units; shows fields (name="value") behind the count."""
         self.done += n
         self.fields = " ".join(f"{name} {value}" for name, value in fields.items()) or self.fields

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from alexnet_zoo.data.batches.noise import Noise
-from alexnet_zoo.data.prepared.dataset import Dataset, Prepared, open_prepared
+from alexnet_zoo.data.prepared.dataset import Images, Prepared, open_prepared
 from alexnet_zoo.data.prepared.digits import prepare_digits
 from alexnet_zoo.data.prepared.prepare import prepare
 from alexnet_zoo.data.sources.named import is_dataset_name
@@ -36,8 +36,8 @@ class Network:
     recipe: str
     weights: Path | None  # None: published with the model, or fresh
     inputs: Preprocessing
-    train: Dataset | Noise
-    test: Dataset | Noise
+    train: Images
+    test: Images
     folder: Path  # where its files go unless told otherwise
     stem: str
 
@@ -61,7 +61,8 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
     prepared = open_data(data, image_size_of_model(source)) if data else None
     model = open_model(source, checkpoint, prepared)
     inputs = preprocessing_of(model.pretrained_cfg, model.num_classes, prepared)
-    train = test = Noise(64, inputs.image_size, inputs.classes)
+    train: Images = Noise(64, inputs.image_size, inputs.classes)
+    test = train
     if prepared:
         train, test = prepared.split("train"), prepared.split(split_to_test(prepared))
     return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
@@ -45,7 +46,7 @@ COLUMNS = [column.name for column in fields(Row)]
 DEFAULTS = {column.name: column.default for column in fields(Row) if column.default is not MISSING}
 
 
-def missing_columns(header: list[str]) -> list[str]:
+def missing_columns(header: Sequence[str]) -> list[str]:
     """Lists the columns that a file with this header lacks, and for which there is no default."""
     return [column for column in COLUMNS if column not in header and column not in DEFAULTS]
 
