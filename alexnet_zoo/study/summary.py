@@ -122,7 +122,7 @@ def error_matrices(comparison: Comparison, sides: list[list[Path]]) -> tuple[np.
 
 def compare_columns(comparison: Comparison, runs: list[Path]) -> Found:
     """How much farther apart the columns' colour indices are than random deals of their kernels."""
-    colours = np.array([found for run in runs if (found := colours_of(run))]).reshape(-1, 3)
+    colours = np.array([three for run in runs if (three := colours_of(run))]).reshape(-1, 3)
     most, least, by_chance = colours.T
     found = Found(comparison, most.tolist(), least.tolist())
     if len(colours) < 2:
