@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.start import start_of, with_network_of_start
 from alexnet_zoo.train.columns import divide
 from alexnet_zoo.train.launch import columns_of, under_torchrun
 from alexnet_zoo.train.recipe import Recipe, load_recipe
-from alexnet_zoo.train.run import environment_of, new_run_folder, newest_run_folder
-
-RUNS = Path("runs")
+from alexnet_zoo.train.run import RUNS, environment_of, new_run_folder, newest_run_folder
 
 
 @dataclass(frozen=True)
@@ -67,7 +66,7 @@ def make_plan(
 def choose_run(name: str | None, out: Path | None, resume: bool, overrides: Sequence[str]) -> tuple[Recipe, Path]:
     """Chooses the recipe and the run's folder: a new one, or with resume the one to continue, by its own recipe."""
     if not resume:
-        recipe = load_recipe(name or "digits", overrides)
+        recipe = with_network_of_start(load_recipe(name or "digits", overrides))
         run = out or new_run_folder(RUNS, recipe.name)
         if (run / "recipe.toml").exists():
             raise UserError(f"{run}: holds a run already; continue it with --resume, or name another --out")
@@ -86,21 +85,3 @@ def with_options(plan: Plan, **fields) -> Plan:
 def with_starts(plan: Plan) -> Plan:
     """Finds the weights that the plan's networks start from."""
     return replace(plan, start=start_of(plan.recipe), members=tuple(map(with_starts, plan.members)))
-
-
-def start_of(recipe: Recipe) -> Path | None:
-    """Finds the weights that a recipe starts from: it names a file, or the run or the recipe that wrote it.
-
-    Raises UserError where a recipe is named of which there is no run.
-    """
-    named = recipe.start_from
-    if not named or named.endswith(".safetensors"):
-        return Path(named) if named else None
-    if Path(named).is_dir():
-        return Path(named) / "model.safetensors"
-    try:
-        return newest_run_folder(RUNS, named, recipe.start_seed) / "model.safetensors"
-    except UserError as error:
-        seed = "" if recipe.start_seed is None else f" --set seed={recipe.start_seed}"
-        first = f"run first: alexzoo reproduce {named}{seed}, or --set start_from=RUN"
-        raise UserError(f"recipe {recipe.name} starts from {named}, of which there is no run; {first}") from error

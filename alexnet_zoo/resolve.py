@@ -182,14 +182,18 @@ def is_digits(data: Path) -> bool:
     return data == DIGITS and not data.exists()
 
 
+def cache() -> Path:
+    """Names the folder for what is made or fetched once: $ALEXZOO_CACHE, or ~/.cache/alexnet_zoo."""
+    return Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
+
+
 def cache_of(data: Path, image_size: int) -> Path:
-    """Names the folder in $ALEXZOO_CACHE or ~/.cache/alexnet_zoo in which images are prepared to a size."""
-    cache = Path(os.environ.get("ALEXZOO_CACHE") or Path.home() / ".cache" / "alexnet_zoo")
+    """Names the folder in the cache in which images are prepared to a size."""
     if is_digits(data):
-        return cache / f"{data}-{image_size}"
+        return cache() / f"{data}-{image_size}"
     source = data if is_dataset_name(data) else data.resolve()
     key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
-    return cache / f"{source.name}-{image_size}-{key}"
+    return cache() / f"{source.name}-{image_size}-{key}"
 
 
 def split_to_test(prepared: Prepared, recipe: Recipe | None = None) -> str:

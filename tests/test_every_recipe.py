@@ -26,6 +26,7 @@ from alexnet_zoo.plan import make_plan
 from alexnet_zoo.report.admission import is_candidate, refusal
 from alexnet_zoo.report.measured import read_results
 from alexnet_zoo.report.paper import load_paper
+from alexnet_zoo.start import with_network_of_start
 from alexnet_zoo.train.recipe import load_recipe
 
 ROWS = [row for row in load_paper().row if row.measured_by]
@@ -86,14 +87,18 @@ def reproduce(tmp_path_factory, sources):
 
     @cache
     def reproduce(name, seed=0):
-        recipe = load_recipe(name, [f"seed={seed}"])
+        start = []
+        if not load_recipe(name).model:  # of whatever network it starts from: here of one that was just trained
+            reproduce("imagenette-quick")
+            start = ["start_from=runs/imagenette-quick"]
+        recipe = with_network_of_start(load_recipe(name, [f"seed={seed}", *start]))
         for one in [load_recipe(member.recipe, member.overrides) for member in recipe.members] or [recipe]:
-            if one.start_from:
+            if one.start_from and not start:
                 reproduce(one.start_from, one.start_seed or 0)
         data = prepared(recipe.data, recipe.image_size)
         steps = len(data.split(recipe.train_split)) // BATCH
-        changes = [f"seed={seed}", f"batch_size={BATCH}", f"epochs={STEPS / steps}"]
-        changes += ["model_args.width_mult=0.0625"] * recipe.model.startswith("alexnet_")  # CIFAR-10's are small
+        changes = [*start, f"seed={seed}", f"batch_size={BATCH}", f"epochs={STEPS / steps}"]
+        changes += ["model_args.width_mult=0.0625"] * (recipe.model.startswith("alexnet_") and not start)
         return pipeline.reproduce(make_plan(name, data.folder, overrides=changes)), data
 
     with pytest.MonkeyPatch.context() as patch:
@@ -105,7 +110,8 @@ def reproduce(tmp_path_factory, sources):
 @pytest.mark.parametrize("name", NAMES)
 def test_two_steps_and_an_evaluation(name, reproduce):
     rows, data = reproduce(name)
-    recipe, run = load_recipe(name), data.folder.parent / "runs" / name
+    run = data.folder.parent / "runs" / name
+    recipe = load_recipe(name) if load_recipe(name).model else load_recipe(run / "recipe.toml")
     split = data.split(recipe.test_split)
     assert [row["views"] for row in rows] == recipe.views
     assert {(row["recipe"], row["split"], row["images"]) for row in rows} == {(name, split.name, len(split))}

@@ -11,12 +11,13 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import sha256_of
 from alexnet_zoo.onnx.evaluate import evaluate
 from alexnet_zoo.pedigree import FILE, Pedigree
-from alexnet_zoo.plan import make_plan, start_of
+from alexnet_zoo.plan import make_plan
 from alexnet_zoo.report.admission import refusal
 from alexnet_zoo.report.measured import read_results
 from alexnet_zoo.report.paper import MeasuredBy
 from alexnet_zoo.resolve import find_data, open_network
 from alexnet_zoo.results import append_results
+from alexnet_zoo.start import start_of
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
 
 SMALL = """

@@ -13,7 +13,6 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +26,7 @@ from alexnet_zoo.models.alexnet import PAPER
 from alexnet_zoo.models.lrn import fuse_relu
 from alexnet_zoo.train.batch_norm import sum_statistics
 from alexnet_zoo.train.exchange import Meeting
-from alexnet_zoo.train.network import create_model, start_from
+from alexnet_zoo.train.network import create_model, freeze, start_from
 from alexnet_zoo.train.recipe import Recipe
 
 
@@ -128,7 +127,7 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
     torch.manual_seed(recipe.seed)
     whole = create_model(recipe, num_classes=num_classes)
     if recipe.start_from:
-        start_from(whole, Path(recipe.start_from), recipe.start_layers)
+        start_from(whole, recipe)
     model = whole
     if layout.columns > 1:
         with torch.device("meta"):
@@ -139,6 +138,7 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
             setattr(model, name, meeting)
     if layout.replicas > 1:
         sum_statistics(model, layout.data_group)
+    freeze(model, recipe.frozen)
     return fuse_relu(model).to(layout.device)
 
 

@@ -19,14 +19,29 @@ def create_model(recipe: Recipe, **args) -> nn.Module:
         raise UserError(f"model {recipe.model} with {recipe.model_args}: {error}; see `alexzoo models`", 2) from error
 
 
-def start_from(model: nn.Module, path: Path, layers: list[str]) -> None:
-    """Takes the weights of `layers`, or of all, from a .safetensors file; the others stay as they were drawn."""
-    weights = load_tensors(path)
+def start_from(model: nn.Module, recipe: Recipe) -> None:
+    """Takes the weights of the recipe's start_layers from its .safetensors file; the others stay as they were drawn."""
+    weights = load_tensors(Path(recipe.start_from))
     own = model.state_dict()
-    wanted = [name for name in own if not layers or name.partition(".")[0] in layers]
-    unknown = set(layers) - {name.partition(".")[0] for name in own}
+    named = {*recipe.start_layers, *recipe.new_layers}
+    layers = set(recipe.start_layers or map(layer_of, own)) - set(recipe.new_layers)
+    wanted = [name for name in own if layer_of(name) in layers]
+    unknown = named - set(map(layer_of, own))
     wrong = [name for name in wanted if name not in weights or weights[name].shape != own[name].shape]
     if unknown or wrong:
         what = ", ".join([*sorted(unknown), *wrong])
-        raise UserError(f"{path}: does not give this network its start in {what}; name other start_layers")
+        advice = "name other start_layers, or new_layers"
+        raise UserError(f"{recipe.start_from}: does not give this network its start in {what}; {advice}")
     model.load_state_dict({**own, **{name: weights[name] for name in wanted}})
+
+
+def freeze(model: nn.Module, layers: list[str]) -> None:
+    """Keeps layers as they are; their gradients are not computed."""
+    for name, parameter in model.named_parameters():
+        if layer_of(name) in layers:
+            parameter.requires_grad_(False)
+
+
+def layer_of(name: str) -> str:
+    """Names the layer of a tensor: conv1 of "conv1.weight"."""
+    return name.partition(".")[0]

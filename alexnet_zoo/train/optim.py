@@ -43,19 +43,22 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> Optimizer:
     Schedule.apply sets its rate. Raises UserError where the recipe names a layer that the network lacks.
     """
     changed = (layer for change in recipe.changes for layer in change.layers)
-    named = {*recipe.lr_layers, *recipe.weight_decay_layers, *changed}
+    named = {*recipe.lr_layers, *recipe.weight_decay_layers, *recipe.frozen, *changed}
     groups: dict[tuple[str, bool], dict] = {}
     layers = []
     for name, parameter in model.named_parameters():
         layer, bias = name.partition(".")[0], name.endswith(".bias")
         layers.append(layer)
+        if not parameter.requires_grad:  # frozen
+            continue
         decay = recipe.weight_decay_layers.get(layer, recipe.weight_decay)
         decay = decay if recipe.decay_biases or not bias else 0.0
         group = {"params": [], "layer": layer if layer in named else "", "bias": bias, "weight_decay": decay}
         groups.setdefault((group["layer"], bias), group)["params"].append(parameter)
     if unknown := named.difference(layers):
         raise UserError(
-            f"recipe {recipe.name}: lr_layers, weight_decay_layers or changes name {', '.join(sorted(unknown))}; "
+            f"recipe {recipe.name}: lr_layers, weight_decay_layers, frozen or changes name "
+            f"{', '.join(sorted(unknown))}; "
             f"{recipe.model} has {', '.join(dict.fromkeys(layers))}",
             exit_code=2,
         )

@@ -70,11 +70,13 @@ class Recipe(BaseModel):
     eval_every: int = Field(1, gt=0)  # epochs; after the last in any case
     views: list[Literal[1, 10]] = [10, 1]  # crops of a test image: ten (section 4.1), or the centre alone
 
-    model: str = "alexnet_krizhevsky"  # timm's name
+    model: str = "alexnet_krizhevsky"  # timm's name; "": the network of start_from, with its sizes (start.py)
     model_args: dict[str, Any] = {}  # keyword arguments of the model
-    start_from: str = ""  # a run's folder, a .safetensors file or a recipe's name, whose weights to start from
+    start_from: str = ""  # whose weights: a run's folder, a .safetensors file, a recipe, a published model, hf-hub:...
     start_seed: int | None = Field(None, ge=0)  # of the run of that recipe; none: of the newest, whatever its seed
-    start_layers: list[str] = []  # the layers that start from there
+    start_layers: list[str] = []  # the layers that start from there; none: all
+    new_layers: list[str] = []  # but for these, which are drawn anew
+    frozen: list[str] = []  # the layers that stay as they start
     members: list[Member] = []  # an ensemble: nothing is trained but its members, whose softmax outputs are averaged
 
     image_size: int = Field(256, gt=0)  # side of the prepared images, in pixels
@@ -144,6 +146,7 @@ def _refuse_idle(recipe: Recipe, label: str) -> None:
         "patience": schedule if recipe.schedule == "fixed" else "",
         "lr_drops": schedule if recipe.schedule == "fixed" else "",
         "start_layers": "" if recipe.start_from else "no start_from",
+        "new_layers": "" if recipe.start_from else "no start_from",
         "crop_chunk": "" if recipe.random_crop or recipe.mirror else "neither random_crop nor mirror",
     }
     for field, reason in reasons.items():

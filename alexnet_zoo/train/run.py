@@ -26,6 +26,8 @@ from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
 
+RUNS = Path("runs")  # where runs go unless told otherwise
+
 
 @dataclass(frozen=True)
 class Run:

@@ -50,11 +50,12 @@ class LayerWatch:
     def row(self) -> dict:
         """Computes the norms of each layer's weights and gradients, and the share of its units that were silent."""
         layers = {name: layer.weight for name, layer in self.model.named_children() if hasattr(layer, "weight")}
+        gradients = {name: w.grad for name, w in layers.items() if w.grad is not None}  # frozen layers have none
         return {
             "step": self.step + 1,
             "replica": self.layout.replica,
             "column": self.layout.column,
             "weight_norm": {name: float(torch.linalg.vector_norm(w.detach())) for name, w in layers.items()},
-            "gradient_norm": {name: float(torch.linalg.vector_norm(w.grad)) for name, w in layers.items()},
+            "gradient_norm": {name: float(torch.linalg.vector_norm(grad)) for name, grad in gradients.items()},
             "silent": {name: float(share) for name, share in self.silent.items()},
         }

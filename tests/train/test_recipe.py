@@ -5,6 +5,7 @@ import torch
 
 from alexnet_zoo.declared import folder_of, list_declared
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.start import is_published, with_network_of_start
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.optim import make_optimizer
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
@@ -86,6 +87,7 @@ def test_a_wrong_field_is_named_with_what_is_allowed(tmp_path, text, says):
         ('schedule = "fixed"\npatience = 3', r'patience = 3 says nothing with schedule = "fixed"; set patience=5'),
         ('schedule = "fixed"\nlr_drops = 1', "lr_drops = 1 says nothing"),
         ('start_layers = ["conv1"]', "start_layers = .* says nothing with no start_from"),
+        ('new_layers = ["fc8"]', "new_layers = .* says nothing with no start_from"),
         ("lr_biases = 2.0", "lr_biases is no field any more; set bias_lr"),
         ("crop_chunk = 2\nmirror = false\nrandom_crop = false", "crop_chunk = 2 says nothing"),
         ('data = "ILSVRC2012"', "data = 'ILSVRC2012'.*'ILSVRC-2012'"),
@@ -135,14 +137,14 @@ def test_wrong_changes(tmp_path, change, says):
 
 @pytest.mark.parametrize("path", list_declared("reproduce"), ids=lambda path: path.stem)
 def test_every_recipe_builds_its_network(path):
-    recipe = load_recipe(path)
+    recipe = with_network_of_start(load_recipe(path))
     with torch.device("meta"):
         model = create_model(recipe, num_classes=10)
     layers = {name for name, _ in model.named_children()}
-    assert {*recipe.start_layers} <= layers
+    assert {*recipe.start_layers, *recipe.new_layers, *recipe.frozen} <= layers
     make_optimizer(model, recipe)  # refuses layers that are not there
     check_crop(recipe, num_classes=10)
     for member in recipe.members:
         load_recipe(member.recipe)
-    if recipe.start_from:
+    if recipe.start_from and not is_published(recipe.start_from):
         load_recipe(recipe.start_from)
