@@ -315,6 +315,19 @@ def evaluate(
     pipeline.evaluate(files, dataset, views, out, predictions, device=device, foreign=foreign)
 
 
+@app.command(epilog="Example: alexzoo push runs/digits owner/alexnet-digits --dry-run")
+def push(
+    run: Annotated[Path, typer.Argument(help="The folder of a run that ended.")],
+    repository: Annotated[str, typer.Argument(help="owner/name on the Hugging Face Hub.")],
+    data: Data = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only write the folder that would be pushed.")] = False,
+) -> None:
+    """Put a run on the Hugging Face Hub, where timm finds it, with a card of its measured errors."""
+    from alexnet_zoo.push import push as publish
+
+    print(publish(run, repository, data, dry_run))
+
+
 @app.command(epilog="Example: alexzoo report runs/digits --out report")
 def report(
     sources: Annotated[Optional[list[Path]], typer.Argument(help="Runs' folders or results.csv files.")] = None,

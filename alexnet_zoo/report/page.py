@@ -65,8 +65,11 @@ def html_table(table: Table) -> str:
     return _environment(autoescape=True).get_template("table.html.j2").render(table=table)
 
 
-def model_card(run: RunRecord) -> str:
-    """Renders the run's README.md for a model hub, in Hugging Face's format."""
+def model_card(run: RunRecord, repository: str = "", channel_means: str = "") -> str:
+    """Renders the run's README.md for a model hub, in Hugging Face's format.
+
+    Args: repository, owner/name in the Hub, if it is there; channel_means, what timm's transforms cost.
+    """
     recipe = run.recipe
     errors = runs_table(Results(run.results, [run], []))
     markdown = to_markdown(dataclasses.replace(errors, notes=errors.notes[:1])).split("\n", 2)[2]  # without its heading
@@ -74,6 +77,8 @@ def model_card(run: RunRecord) -> str:
         run=shown(run),
         results=run.results,
         errors=markdown,
+        repository=repository,
+        channel_means=channel_means,
         model=recipe.get("model", ""),
         arguments={"num_classes": run.classes} | recipe.get("model_args", {}),
         classes=run.classes,
