@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of, timings
+from alexnet_zoo.benchmark.measure import Options, Step, Watch, facts_of, rows_of, timings
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.batches.augment import draw_crops, to_input
 from alexnet_zoo.data.batches.loader import Prefetch, generator
@@ -49,7 +49,7 @@ def preparing(options: Options, images: int = 2000, workers: int | None = None) 
 def gathering(options: Options, images: int = 512) -> list[dict]:
     """Measures uint8 crops/s gathered from a prepared folder in memory by one core, and from JPEGs by all cores."""
     batch_size = options.batch_size or 128
-    steps = {}
+    steps: dict[str, Step] = {}
     with many(options.photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
         for encoding in ("npy", "jpeg"):
             dataset = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding).split("train")
@@ -75,7 +75,7 @@ def loading(options: Options, images: int = 1024) -> list[dict]:
     """
     batch_size = options.batch_size or 128
     with many(options.photographs, images) as (folder, files), tempfile.TemporaryDirectory() as made:
-        steps = {}
+        steps: dict[str, Step] = {}
         for name, encoding in (("ours", "npy"), ("ours, JPEG", "jpeg")):
             prepared = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding)
             steps[name] = _our_epoch(prepared, batch_size, images // batch_size)

@@ -116,7 +116,7 @@ def timings(steps: dict[str, Step], options: Options, warm_ups: int = 1, at_once
     runs = {name: max(round(TURN / seconds), 1) for name, seconds in first.items()}
     of_all = sum(runs[name] * first[name] for name in steps)  # seconds of one turn of each
     turns = max(options.repetitions, math.ceil(options.seconds * len(steps) / of_all))
-    seconds = {name: [] for name in steps}
+    seconds: dict[str, list[list[float]]] = {name: [] for name in steps}
     with Progress(turns * len(steps), "benchmark", unit="turns") as progress:
         for _ in range(turns):
             for name, step in steps.items():

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -18,7 +19,7 @@ from alexnet_zoo.train.step import TrainStep
 
 LRN_INPUTS = {"norm1": (96, 55, 55), "norm2": (256, 27, 27)}  # the paper's two layers (sections 3.3 and 3.5)
 LRN_PASSES = 5  # over memory, at least: forward reads and writes, backward reads input and gradient and writes
-MODES = {  # of a step: fields of its recipe
+MODES: dict[str, dict[str, Any]] = {  # of a step: fields of its recipe
     "eager": {},
     "channels_last": {"channels_last": True},
     "compiled": {"channels_last": True, "compile": True},
@@ -66,7 +67,7 @@ def modes(options: Options, **model_args) -> list[dict]:
     """Measures training images/s of a step in each of MODES: on CUDA in bfloat16, with its launches and its waits."""
     watch, batch_size, on_cuda = begin(options), options.batch_size or 64, options.device == "cuda"
     batch = model = None
-    steps = {}
+    steps: dict[str, Step] = {}
     for mode, fields in MODES.items():
         if fields.keys() <= Recipe.model_fields.keys() and (on_cuda or fields.get("compile") != "reduce-overhead"):
             model = timm.create_model(options.model, **model_args)
@@ -100,7 +101,7 @@ def lrn(options: Options = Options(), columns: int = 2) -> list[dict]:  # noqa: 
     rows = []
     for layer, shape in LRN_INPUTS.items():
         ours = LocalResponseNorm(columns=columns)
-        given = dict(size=ours.size, alpha=ours.alpha, beta=ours.beta, k=ours.k, columns=columns)
+        given: dict[str, Any] = dict(size=ours.size, alpha=ours.alpha, beta=ours.beta, k=ours.k, columns=columns)
         forms = {
             "ours": ours,
             "torch LRN": TorchLocalResponseNorm(ours),

@@ -24,7 +24,7 @@ STEPS = 4  # a turn, of which the first warms up
 def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is frozen)
     """Measures training images/s of each of PEERS, on CPUs by its number of threads; each turn starts new processes."""
     watch, batch_size = Watch(), options.batch_size or 64
-    seconds = {peer: [] for peer in PEERS}  # a turn each
+    seconds: dict[str, list[list[float]]] = {peer: [] for peer in PEERS}  # a turn each
     with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
         for _ in range(options.repetitions):
             for peer, (model, processes, threads) in PEERS.items():
