@@ -8,12 +8,19 @@ import sys
 from pathlib import Path
 
 import pytest
+import timm
+import torch
 import typer
+from PIL import Image
 
 from alexnet_zoo.cli import app
+from alexnet_zoo.train.loop import train
+from alexnet_zoo.train.recipe import load_recipe
+from alexnet_zoo.train.run import Run
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-NOT_HERE = ("/data/imagenet", "IMAGENETTE", "PREPARED", "caffe.onnx", "alexnet_bvlc")  # photographs, others' weights
+# photographs, others' weights
+NOT_HERE = ("/data/imagenet", "MINE", "IMAGENETTE", "PREPARED", "caffe.onnx", "alexnet_bvlc")
 
 
 def commands_in_blocks() -> list[list[str]]:
@@ -44,6 +51,27 @@ def run(arguments: list[str], folder: Path) -> str:
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=1200)
     assert done.returncode == 0, (arguments, done.stderr)
     return done.stdout
+
+
+def test_fine_tuning_in_python(tmp_path, digits, monkeypatch):
+    """The README's lines, as they stand there: dark and bright photographs, from a network that was hardly trained."""
+    code = README.partition("<!-- fine-tuning -->")[2].partition("```python\n")[2].partition("```")[0]
+    sizes = [f"image_size={digits.image_size}", "crop_size=64", "model_args.img_size=64", "input_scale=58"]
+    recipe = load_recipe("digits", [*sizes, "model_args.init_std=he", "epochs=0.1"])
+    train(Run(tmp_path / "runs" / "digits", recipe, digits))
+    for shade, name in ((40, "dark"), (215, "bright")):
+        (folder := tmp_path / "photographs" / "train" / name).mkdir(parents=True)
+        for number in range(32):
+            Image.new("RGB", (96, 80), (shade + number % 8,) * 3).save(folder / f"{number}.png")
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    names: dict = {}
+    exec(code, names)
+    model, transform = names["model"].eval(), timm.data.create_transform(**names["config"])
+    with torch.no_grad():
+        pictures = [Image.new("RGB", (96, 80), (shade,) * 3) for shade in (215, 40)]
+        found = [model(transform(picture)[None]).argmax().item() for picture in pictures]
+    assert found == [0, 1] and model.num_classes == 2  # bright, dark
 
 
 @pytest.mark.slow
