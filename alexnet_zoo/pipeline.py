@@ -24,6 +24,8 @@ from alexnet_zoo.pedigree import pedigree_of, to_text
 from alexnet_zoo.plan import Plan, with_starts
 from alexnet_zoo.progress import say
 from alexnet_zoo.report import write_report
+from alexnet_zoo.report.figures import to_bytes
+from alexnet_zoo.report.graph import draw_graph
 from alexnet_zoo.report.measured import in_words
 from alexnet_zoo.resolve import (
     Network,
@@ -122,6 +124,8 @@ def export(network: Network, target: Target = onnx_export.PLAIN, out: Path | Non
     size = (3, inputs.crop_size, inputs.crop_size)
     if target.precision == "float32":
         onnx_export.export(model, path, metadata, size, target)
+        if target.columns == "apart":
+            path.with_suffix(".svg").write_bytes(to_bytes(draw_graph(path), "svg"))
         difference = f"probabilities differ from torch's by at most {difference_from_torch(network, path):.1e}"
         untrained = not network.weights and not model.pretrained_cfg.get("url")
         return path, f"{difference}{'; its weights are fresh, untrained' if untrained else ''}"

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 import alexnet_zoo
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
+from alexnet_zoo.onnx.apart import Apart
 from alexnet_zoo.onnx.evaluate import as_probabilities
 from alexnet_zoo.onnx.lrn_forms import with_lrn_written_as
 from alexnet_zoo.onnx.pixels import with_test_procedure
@@ -26,7 +27,13 @@ log = logging.getLogger(__name__)
 
 PLAIN = Target()
 
+PAPER = "Krizhevsky, Sutskever and Hinton, ImageNet Classification with Deep Convolutional Neural Networks (2012)"
 OPERAND_NAMES = {("Conv", 1): "weight", ("Conv", 2): "bias", ("Gemm", 1): "weight", ("Gemm", 2): "bias"}
+
+
+def parameters_of(model: nn.Module) -> int:
+    """Counts what a network learns: no constant of the graph, such as the matrix that sums for normalisation."""
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def describe(
@@ -36,7 +43,7 @@ def describe(
     return {
         "model": name,
         "recipe": recipe,
-        "param_count": str(sum(p.numel() for p in model.parameters())),
+        "param_count": str(parameters_of(model)),
         **inputs.to_metadata(),
         "weights_sha256": weights_sha256,
         "alexnet_zoo": alexnet_zoo.__version__,
@@ -105,6 +112,7 @@ def compare(model: nn.Module, path: Path, inputs: Tensor, tolerance: float = 1e-
 
 def to_proto(model: nn.Module, input_size: tuple[int, int, int], target: Target, metadata: dict) -> onnx.ModelProto:
     """Makes the graph of a copy of the model, in float32, under the paper's names."""
+    model = Apart(model) if target.columns == "apart" else model
     copied = with_lrn_written_as(target.lrn, model).cpu().float().eval()
     batch = 2 if target.batch == "dynamic" else target.batch  # torch.export would take a batch of one for a constant
     if target.layout == "pixels":
@@ -115,7 +123,17 @@ def to_proto(model: nn.Module, input_size: tuple[int, int, int], target: Target,
     else:
         proto = _to_onnx(copied, torch.zeros(batch, *input_size), ("input", "logits"), target)
     _name_after_modules(proto.graph)
+    proto.graph.name = metadata.get("model") or type(model).__name__
+    proto.doc_string = proto.graph.doc_string = _description(model)
     return proto
+
+
+def _description(model: nn.Module) -> str:
+    """Describes a graph to those who open the file in a viewer, which counts constants among the parameters."""
+    said = f"After {PAPER}. {parameters_of(model):,} learned parameters; other tensors are constants."
+    if isinstance(model, Apart):
+        return f"{said} {' and '.join(model.columns)} are paths of their own, joined where a layer reads both."
+    return said + " Its columns are groups of one convolution." * (getattr(model, "columns", 1) > 1)
 
 
 def _to_onnx(model: nn.Module, example: Tensor, names: tuple[str, str], target: Target) -> onnx.ModelProto:

@@ -14,6 +14,7 @@ class Target(Strict):
     name: str = "plain"
     runs: str = ""  # where such a file runs, in words
     lrn: Literal["rooted", "banded", "native"] = "rooted"  # the form of normalisation (onnx/lrn_forms.py)
+    columns: Literal["grouped", "apart"] = "grouped"  # apart: a path of layers for each (onnx/apart.py)
     layout: Literal["crops", "pixels"] = "crops"  # what goes in: crops less the mean, or whole uint8 images
     precision: Literal["float32", "float16", "int8"] = "float32"
     opset: int = Field(20, ge=18, le=23)

@@ -101,7 +101,9 @@ def exported_once(inputs):
     def make(name: str):
         model = small(name)
         metadata = describe(model, name, "", inputs, "0" * 64)
-        targets = ("plain", "lrn", "pixels")
+        norms = [module.columns for module in model.modules() if isinstance(module, LocalResponseNorm)]
+        apart = model.columns == 2 and all(columns == 2 for columns in norms)
+        targets = ("plain", "lrn", "pixels", *(["figure2"] if apart else []))
         return model, {t: to_proto(model, (3, CROP, CROP), load_target(t), metadata) for t in targets}, metadata
 
     return make
@@ -117,7 +119,7 @@ def test_every_model_with_every_target(name, prepared, inputs, crops, exported_o
     model, protos, _ = exported_once(name)
     with torch.no_grad():
         expected = model(torch.from_numpy(crops)).double().softmax(1).numpy()
-    assert {path.stem for path in list_declared("export")} == {"plain", "lrn", "pixels", "fp16", "int8"}
+    assert {path.stem for path in list_declared("export")} == {"plain", "lrn", "pixels", "fp16", "int8", "figure2"}
 
     for target in ("plain", "lrn"):
         found = in_three_engines(protos[target], tmp_path / f"{target}.onnx", crops)
@@ -125,6 +127,9 @@ def test_every_model_with_every_target(name, prepared, inputs, crops, exported_o
         names = [node.name for node in protos[target].graph.node]
         for layer in ("conv1", "pool1", "conv2", "pool2", "conv5", "fc6", "relu6", "fc8"):
             assert layer in names, (target, layer)
+    if "figure2" in protos:  # the columns as paths of their own
+        found = in_three_engines(protos["figure2"], tmp_path / "figure2.onnx", crops)
+        np.testing.assert_allclose(found, expected, atol=1e-4)
     norms = sum(isinstance(module, LocalResponseNorm) for module in model.modules())
     assert sum(node.op_type == "LRN" for node in protos["lrn"].graph.node) == norms
     assert {node.op_type for node in protos["plain"].graph.node} <= PLAIN_OPERATORS
