@@ -8,10 +8,10 @@ from typing import NamedTuple
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
 from alexnet_zoo.pedigree import ended_with
-from alexnet_zoo.report.diagram import network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.measured import Result, Results, RunRecord, last_known, mean_known
+from alexnet_zoo.report.networks import network_of
 from alexnet_zoo.report.paper import Claim, Metric, Paper
 from alexnet_zoo.report.recipes import changed
 from alexnet_zoo.report.tables import measurements

@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping
 from functools import cache
 
 from alexnet_zoo.data.published import FALL_2011, ILSVRC_2010
-from alexnet_zoo.report.diagram import DrawnLayer, layers_of, network_of
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
+from alexnet_zoo.report.networks import DrawnLayer, layers_of, network_of
 from alexnet_zoo.report.paper import Count, Paper
 from alexnet_zoo.report.recipes import papers_recipe
 

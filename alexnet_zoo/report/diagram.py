@@ -1,157 +1,130 @@
-"""Draws Figure 2, the network, from a model itself: layers, shapes, columns, and where the columns meet."""
+"""Draws Figure 2, the network, as the paper does: volumes in a row for each column, dashed where the columns meet."""
 
-import math
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
 
-import timm
-import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Rectangle
-from torch import nn
+from matplotlib.patches import Polygon
 
-from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.alexnet import AlexNet
-from alexnet_zoo.models.count import walk
-from alexnet_zoo.models.lrn import LocalResponseNorm, MapNorm
-from alexnet_zoo.models.modules import Dropout, Flatten
-from alexnet_zoo.report.figures import BLACK, GREY, new_figure, styled
-from alexnet_zoo.report.measured import RunRecord
+from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, new_figure, styled
+from alexnet_zoo.report.networks import DrawnLayer, layers_of
+
+# In inches: a slot for the image and for each layer, from left to right; a row for each column.
+WIDTH, ROW, LINE = 2 * COLUMN_WIDTH, 0.95, 0.105
+INTO = (0.42, 0.30)  # where the third dimension points, and how much it is foreshortened
+FACES, SHARED = ("#8AB6D6", "#F0CF8A"), "#CCCCCC"  # of the two columns, and of what both see
+SMALL = dict(fontsize=5.2, zorder=5)
 
 
-def network_of(run: RunRecord | None = None) -> nn.Module | None:
-    """Builds the network of a run (None: the paper's) on the meta device, where it has no weights.
+@dataclass(frozen=True)
+class Volume:
+    """Places the maps of a layer in one column: map after map to the right, their rows up, the rest into the page."""
 
-    Returns None where the run does not say how many classes it has. Raises UserError where timm cannot build it, or
-    where results.csv says another number of parameters.
-    """
-    if run is None:
-        return timm.create_model("alexnet_krizhevsky", device="meta")
-    if run.classes is None:
-        return None
-    args = run.recipe.get("model_args", {}) | {"num_classes": run.classes}
-    try:
-        model = timm.create_model(run.recipe.get("model", "alexnet_krizhevsky"), device="meta", **args)
-    except (RuntimeError, TypeError, ValueError) as error:  # unknown to timm, or of an impossible size
-        raise UserError(f"{run.folder}: its network cannot be built: {error}") from error
-    millions = sum(parameter.numel() for parameter in model.parameters()) / 1e6
-    for result in run.results:
-        if "+" not in result.onnx_sha256 and abs(result.param_count - millions) > 0.006:  # written to two digits
-            said = f"results.csv says {result.param_count} million parameters"
-            raise UserError(f"{run.folder}: {said}, its recipe's network has {millions:.2f}; it is not drawn")
-    return model
+    left: float
+    bottom: float
+    length: float
+    side: float
+    depth: float
 
+    def point(self, along: float, up: float, into: float) -> tuple[float, float]:
+        """Finds a point of the volume; each argument is 0 to 1."""
+        right, back = along * self.length, into * self.depth
+        return self.left + right + INTO[0] * back, self.bottom + up * self.side + INTO[1] * back
 
-@dataclass
-class DrawnLayer:
-    """Describes a layer with weights, as one column has it, and the layers without weights that follow it."""
-
-    name: str
-    what: str
-    shape: tuple[int, ...]  # maps, side, side; or units
-    columns: int
-    reads_both: bool
-    follows: list[str] = field(default_factory=list)
-    parameters: int = 0
-
-    @property
-    def size(self) -> str:
-        maps, *sides = self.shape
-        return f"{maps:,} units" if not sides else f"{sides[0]}×{sides[1]}×{maps}"
-
-    @property
-    def neurons(self) -> int:
-        """Counts the layer's outputs in all columns."""
-        return self.columns * math.prod(self.shape)
-
-
-@torch.no_grad()
-def layers_of(model: AlexNet, img_size: int = 224) -> list[DrawnLayer]:
-    """Lists the layers with weights of a model on the meta device, in the order in which they run.
-
-    Their shapes are those for one image of img_size pixels.
-    """
-    layers: list[DrawnLayer] = []
-    for name, layer, _, out in walk(model, torch.empty(1, model.in_chans, img_size, img_size, device="meta")):
-        maps, *sides = out.shape[1:]
-        if isinstance(layer, (nn.Conv2d, nn.Linear)):
-            held = 1 if name in model.held_whole else model.columns
-            parameters = sum(parameter.numel() for parameter in layer.parameters())
-            shape, both = (maps // held, *sides), name in model.meetings
-            layers.append(DrawnLayer(name, _what(layer), shape, held, both, [], parameters))
-        elif layers:
-            layers[-1].follows += _follows(layer, sides)
-    return layers
-
-
-def _follows(layer: nn.Module, sides: list[int]) -> list[str]:
-    """Finds the word for a layer without weights; some have none."""
-    if isinstance(layer, nn.MaxPool2d):
-        return [f"max-pool {layer.kernel_size}/{layer.stride} to {sides[0]}×{sides[1]}"]
-    words = {LocalResponseNorm: "LRN", MapNorm: "normalised in each map", nn.BatchNorm2d: "batch norm"}
-    words |= {Dropout: "dropout", nn.Dropout: "dropout", Flatten: "", nn.ZeroPad2d: ""}
-    word = words.get(type(layer), type(layer).__name__)  # an activation has its own: ReLU
-    return [word] if word else []
-
-
-def _what(module: nn.Module) -> str:
-    if isinstance(module, nn.Linear):
-        return "fully connected"
-    kernel, stride = module.kernel_size[0], module.stride[0]
-    return f"{kernel}×{kernel}" + (f", stride {stride}" if stride > 1 else "")
-
-
-# ---- drawing: from the image at the top to the classes at the bottom, one box for each layer and column
-
-PITCH, HEIGHT = 1.0, 0.68
+    def square(self, share: float, middle: float) -> list[tuple[float, float]]:
+        """Finds the corners of a kernel on the last map; share, its side as part of the map's; middle, how far up."""
+        ups, intos = [(centre - share / 2, centre + share / 2) for centre in (middle, 0.5)]
+        return [self.point(1, ups[up], intos[into]) for up, into in ((0, 0), (0, 1), (1, 1), (1, 0))]
 
 
 @styled
-def figure2(model: nn.Module, img_size: int = 224) -> Figure:
-    """Draws a model as a diagram; arrows cross where the columns meet."""
+def figure2(model: AlexNet, img_size: int = 224, published: Mapping[str, int] = MappingProxyType({})) -> Figure:
+    """Draws a model as the paper does: a row for each column; dashed where a column reads the other's maps.
+
+    Args: published, the neurons of each layer that the paper's figure prints; those that differ get a note.
+    """
     layers = layers_of(model, img_size)
-    columns = layers[0].columns
-    figure = new_figure(height=0.58 * (len(layers) + 1.6))
+    columns, slot = layers[0].columns, WIDTH / (len(layers) + 1)
+    legend, notes = _legend(layers, published), _notes(layers, published)
+    lines = max(map(len, legend))
+    below, above = LINE * (lines + len(notes) + 1.5), ROW * columns + 0.12
+    figure = new_figure(height=below + above, width=WIDTH)
     axes = figure.add_subplot()
-    axes.set(xlim=(0, 1), ylim=(-(len(layers) + 0.75) * PITCH, HEIGHT / 2 + 0.05))
+    axes.set(xlim=(0, WIDTH), ylim=(-below, above), aspect="equal")
     axes.set_axis_off()
-    centres = _box(axes, 0, 1, [f"image  {img_size}×{img_size}×3"], columns)
+    before = [_volume(axes, (model.in_chans, img_size, img_size), 0.25 * slot, ROW * columns / 2, SHARED)]
     for number, layer in enumerate(layers, start=1):
-        above = centres
-        centres = _box(axes, number, layer.columns, _lines(layer, layer.columns), columns)
-        _arrows(axes, above, centres, number - 1, crossing=layer.reads_both or len(above) != len(centres))
-    total = sum(parameter.numel() for parameter in model.parameters())
-    axes.text(0.5, -(len(layers) + 0.6) * PITCH, f"{total:,} parameters", ha="center", va="center")
+        held = [(column + 0.5) * columns / layer.columns for column in reversed(range(layer.columns))]
+        faces = FACES if layer.columns > 1 else [SHARED]
+        volumes = [_volume(axes, layer.shape, number * slot, ROW * row, face) for row, face in zip(held, faces)]
+        _connect(axes, before, volumes, layer)
+        before = volumes
+    for number, said in enumerate(legend):
+        for line, text in enumerate(said):
+            look = dict(fontsize=5.8, va="center", weight="normal" if line else "bold")
+            axes.text(number * slot, -LINE * (line + 1), text, **look)
+    for column in range(columns if columns > 1 else 0):
+        axes.text(0, 0.05 if column else ROW * columns - 0.1, f"column {column + 1} (GPU {column + 1})", fontsize=5.8)
+    for line, note in enumerate(notes):
+        axes.text(0, -LINE * (lines + line + 2), note, fontsize=6.2, va="center")
     return figure
 
 
-def _lines(layer: DrawnLayer, held: int) -> list[str]:
-    head = f"{layer.name}  {layer.what}" if layer.what != "fully connected" else layer.name
-    lines = [f"{head}:  {layer.size}"] if held == 1 else [head, layer.size]
-    return lines + ([", ".join(layer.follows)] if layer.follows else [])
+def _legend(layers: Sequence[DrawnLayer], published: Mapping[str, int]) -> list[list[str]]:
+    """Writes what stands below each slot: first the names of the lines, then the layers."""
+    stars = {layer.name: "*" * (published.get(layer.name, layer.neurons) != layer.neurons) for layer in layers}
+    heads = [["", "neurons", "parameters", "layer"]]
+    return heads + [
+        [layer.name, f"{layer.neurons:,}{stars[layer.name]}", f"{layer.parameters:,}", *layer.what] for layer in layers
+    ]
 
 
-def _box(axes: Axes, row: int, held: int, lines: list[str], columns: int) -> list[float]:
-    """Draws one box, or one for each column; returns their centres."""
-    width = 0.97 / columns - 0.03 if held > 1 else 0.62
-    centres = [(column + 0.5) / held for column in range(held)]
-    sizes = [7, 7, 5.8] if len(lines) == 3 else [7, 5.8]
-    for column, centre in enumerate(centres):
-        left, bottom = centre - width / 2, -row * PITCH - HEIGHT / 2
-        face = "white" if held == 1 else ("#F2F2F2", "#DDE8F0")[column % 2]
-        axes.add_patch(Rectangle((left, bottom), width, HEIGHT, fc=face, ec=BLACK, lw=0.8))
-        for number, (line, size) in enumerate(zip(lines, sizes, strict=False)):
-            y = -row * PITCH + 0.195 * ((len(lines) - 1) / 2 - number)
-            axes.text(centre, y, line, ha="center", va="center", fontsize=size)
-    return centres
+def _notes(layers: Sequence[DrawnLayer], published: Mapping[str, int]) -> list[str]:
+    """Writes the network's totals, and where the paper's figure prints another number."""
+    parameters, neurons = sum(layer.parameters for layer in layers), sum(layer.neurons for layer in layers)
+    dashed = " Dashed: reads the maps of the other column." if any(layer.reads_both for layer in layers) else ""
+    notes = [f"{parameters:,} parameters, {neurons:,} neurons.{dashed}"]
+    for layer in layers:
+        if published.get(layer.name, layer.neurons) != layer.neurons:
+            product = "×".join(map(str, [*layer.shape[1:], layer.width]))
+            notes.append(f"* The paper's figure prints {published[layer.name]:,}; {product} is {layer.neurons:,}.")
+    return notes
 
 
-def _arrows(axes: Axes, above: list[float], below: list[float], row: int, crossing: bool) -> None:
-    top, bottom = -row * PITCH - HEIGHT / 2, -(row + 1) * PITCH + HEIGHT / 2
-    for i, start in enumerate(above):
-        for j, end in enumerate(below):
-            if crossing or i == j:
-                own = i == j or len(above) != len(below)
-                colour = BLACK if own else GREY
-                look = dict(arrowstyle="-|>", lw=0.9, shrinkA=0, shrinkB=0, mutation_scale=6, color=colour)
-                axes.annotate("", (end, bottom), (start, top), arrowprops=look)
+def _volume(axes: Axes, shape: tuple[int, ...], left: float, centre: float, face: str) -> Volume:
+    """Draws maps or units, (maps, side, side) or (units,), as a box with its numbers; sizes are not to scale."""
+    maps, *sides = shape
+    side = 0.85 * (sides[0] / 224) ** 0.36 if sides else 0.62  # to scale, 13 pixels would be a dot beside 224
+    depth = side if sides else 0.2
+    length = min(0.3 * (maps / 192) ** 0.5, 0.5) if sides else 0.07
+    volume = Volume(left, centre - (side + INTO[1] * depth) / 2, length, side, depth)
+    for corners in ("000 100 110 010", "010 110 111 011", "100 101 111 110"):  # front, top, right
+        points = [volume.point(*map(int, corner)) for corner in corners.split()]
+        axes.add_patch(Polygon(points, fc=face, ec=BLACK, lw=0.5, zorder=3))
+    axes.text(*volume.point(0.5, -0.02, 0), f"{maps:,}", ha="center", va="top", **SMALL)
+    if sides:
+        axes.text(left - 0.02, volume.point(0, 0.8, 0)[1], sides[0], ha="right", va="center", **SMALL)
+        axes.text(*volume.point(0, 1, 0.6), f"{sides[1]} ", ha="right", va="bottom", **SMALL)
+    return volume
+
+
+def _connect(axes: Axes, before: Sequence[Volume], volumes: Sequence[Volume], layer: DrawnLayer) -> None:
+    """Joins each column of a layer with what it reads; dashed where that is the other column's."""
+    for column, volume in enumerate(volumes):
+        for other, source in enumerate(before):
+            own = column == other or len(before) != len(volumes)
+            if own or layer.reads_both:
+                ends = [(source.point(1, up, 0.5), volume.point(0, up, 0)) for up in (0, 1)]
+                if layer.kernel:
+                    middle = 0.5 if len(before) == len(volumes) else (0.7, 0.3)[column]
+                    square = source.square(max(layer.kernel / layer.side_read, 0.16), middle)
+                    if own:
+                        axes.add_patch(Polygon(square, fc="none", ec=BLACK, lw=0.7, zorder=4))
+                        axes.text(*square[3], f"{layer.kernel} ", ha="right", va="bottom", **SMALL)
+                    ends = [(corner, volume.point(0, 0.5, 0)) for corner in square]
+                for start, end in ends:
+                    dashes = "-" if own else (0, (4, 3))
+                    axes.plot(*zip(start, end), color=BLACK, lw=0.45, ls=dashes, zorder=4)

@@ -9,10 +9,11 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.diagram import figure2, layers_of
+from alexnet_zoo.report.diagram import figure2
 from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
-from alexnet_zoo.report.measured import RunRecord, read_sources
+from alexnet_zoo.report.measured import Results, RunRecord, read_sources
+from alexnet_zoo.report.networks import layers_of, networks_table
 from alexnet_zoo.report.paper import load_paper
 
 
@@ -169,10 +170,49 @@ def test_diagram_is_read_off_the_model():
         "conv5": (128, 13, 13), "fc6": (2048,), "fc7": (2048,), "fc8": (1000,),
     }  # fmt: skip
     assert [name for name, layer in layers.items() if layer.reads_both] == ["conv3", "fc6", "fc7", "fc8"]
-    assert layers["conv1"].follows == ["ReLU", "LRN", "max-pool 3/2 to 27×27"]
+    assert layers["conv1"].follows == ["ReLU", "LRN", "max-pool 3/2"]
+    assert layers["conv2"].what[:2] == ["256 kernels", "5×5×48"]
+    assert layers["conv3"].what[:2] == ["384 kernels", "3×3×256"]
     assert sum(layer.parameters for layer in layers.values()) == 60_965_224
-    figure = figure2(model)
-    assert "60,965,224 parameters" in text_of(figure) and drawn_width(figure)[1] > 0.02
+    figure = figure2(model, published={"conv1": 253_440, "conv2": 186_624})
+    said = text_of(figure)
+    assert "60,965,224 parameters, 659,272 neurons" in said and "290,400*" in said and "186,624*" not in said
+    assert "The paper's figure prints 253,440; 55×55×96 is 290,400." in said
+    assert drawn_width(figure)[1] > 0.02
+
+
+def test_figure2_has_two_rows_and_dashes_the_crossings():
+    axes = figure2(timm.create_model("alexnet_krizhevsky", device="meta")).axes[0]
+    kernels = [patch for patch in axes.patches if patch.get_facecolor()[3] == 0]
+    assert len(kernels) == 2 * 5  # a square of each convolutional layer in each row
+    assert len(axes.patches) - len(kernels) == 3 * (1 + 2 * 7 + 1)  # three faces: the image, two rows, the classes
+    dashed = [line for line in axes.lines if line.get_linestyle() != "-"]
+    assert len(dashed) == 2 * (4 + 2 + 2)  # conv3's squares, fc6, fc7; fc8 is one for both
+    one = figure2(timm.create_model("alexnet_krizhevsky_1gpu", device="meta")).axes[0]
+    assert all(line.get_linestyle() == "-" for line in one.lines)
+
+
+def test_networks_differ_in_words(tmp_path):
+    def run(name: str, **args) -> RunRecord:
+        recipe = {"model": name, "model_args": args}
+        record = run_with(tmp_path, lr=[0.01])
+        return replace(record, name=f"{name} {args}", recipe=recipe, data={"classes": ["class"] * 1000})
+
+    runs = [
+        run("alexnet_krizhevsky"), run("alexnet_krizhevsky", pool_size=2, lrn=False), run("alexnet_krizhevsky_1gpu"),
+        run("alexnet_krizhevsky_6conv"), run("alexnet_krizhevsky", width_mult=0.5), run("alexnet_krizhevsky_net150"),
+    ]  # fmt: skip
+    same = replace(runs[0], name="the same again")
+    results = Results([], [*runs, same, run("cifar10_krizhevsky_18pct")], [])
+    rows = {row[-1]: row for row in networks_table(results).rows}
+    said = [row[2] for row in rows.values()]
+    assert list(rows)[0] == "alexnet_krizhevsky {}, the same again" and len(rows) == len(runs)
+    assert said[0] is None and rows["alexnet_krizhevsky {}, the same again"][3].value == 60_965_224
+    assert said[1] == "; ".join(f"after conv{number} ReLU, max-pool 2/2" for number in (1, 2, 5))
+    assert said[2] == "one column; maps and units 48, 128, 192, 192, 256, 4,096, 4,096"
+    assert said[3] == "one more: conv6" or said[3].startswith("one more: conv6;")
+    assert said[4] == "maps and units 48, 128, 192, 192, 128, 2,048, 2,048"
+    assert "reads its own column" in said[5] or "reads both columns" in said[5]
 
 
 def test_diagram_of_one_column_and_of_an_ablation():

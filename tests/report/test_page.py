@@ -192,7 +192,7 @@ def test_figure_card_and_results_agree_and_the_cards_code_runs(tmp_path, made, m
     exec(re.search("```python\n(.*?)```", card, re.DOTALL)[1], names)
     assert sum(parameter.numel() for parameter in names["model"].parameters()) == count
     assert "10 classes" in card
-    (figure2,) = [picture for picture in draw(load_paper(), results) if picture.name == "figure2-ten"]
+    (figure2,) = [picture for picture in draw(load_paper(), results) if picture.name == "figure2"]
     assert "fc8 10 units" in figure2.alt
 
     made.write_results(run / "results.csv", made.DIGITS | dict(param_count=60.97))  # another network's
