@@ -39,6 +39,7 @@ class Row:
     identity: str = ""
     top5_test_err: float | None = None  # what the challenge's test server gave this network's predictions
     top5_test_source: str = ""  # who says so: the server's page and a date
+    target: str = ""  # of export
     pedigree: str = ""  # of each network, in JSON (pedigree.py)
 
 

@@ -12,7 +12,7 @@ FIGURES = {"top1": "75.000", "top1_err": "25.000", "top5": "97.000", "top5_err":
 LINE = {"model": "alexnet", "img_size": 224, **FIGURES, "crop_pct": "0.875", "interpolation": "bicubic"}
 LINE |= {"recipe": "mine", "dataset": "digits", "split": "test", "images": 364, "views": 10, "provider": "CPU"}
 LINE |= {"precision": "fp32", "onnx_sha256": "aa", "data_sha256": "dd", "identity": ""}
-LINE |= {"top5_test_err": "", "top5_test_source": "", "pedigree": ""}
+LINE |= {"top5_test_err": "", "top5_test_source": "", "target": "", "pedigree": ""}
 
 
 def lines_of(path):

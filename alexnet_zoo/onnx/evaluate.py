@@ -181,6 +181,7 @@ def _row(
         "onnx_sha256": "+".join(c.sha256 for c in classifiers),
         "data_sha256": dataset.data_sha256,
         "identity": dataset.identity,
+        "target": _together(m.get("target", "") for m in metadata),
         "pedigree": to_text([one for m in metadata for one in from_text(m.get("pedigree", "")) or [None]]),
     }
 

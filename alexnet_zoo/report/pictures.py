@@ -8,14 +8,20 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from alexnet_zoo.data.prepared.dataset import open_prepared
+from alexnet_zoo.data.prepared.store import PREPARED
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.alexnet import AlexNet
 from alexnet_zoo.report import retrieval
-from alexnet_zoo.report.diagram import figure2, layers_of, network_of
+from alexnet_zoo.report.diagram import figure2
 from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.measured import Results, RunRecord, last_known
+from alexnet_zoo.report.mistakes import SHOWN, confusion_figure, confusion_of, wrong_figure, wrong_guesses
+from alexnet_zoo.report.networks import image_size, layers_of, network_of
 from alexnet_zoo.report.paper import Paper
+from alexnet_zoo.report.retrieval import class_name
+from alexnet_zoo.report.tradeoff import errors_of, latencies_of, tradeoff
+from alexnet_zoo.study.measures import predictions_of
 
 FIGURE1 = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}  # by the name of the recipe
 DRAWN = 24  # runs that get figures of their own: those of hundreds would take minutes to draw
@@ -48,10 +54,9 @@ def draw(paper: Paper, results: Results, predictions: bool = False) -> list[Pict
 
     Args: predictions, whether to draw Figure 4, for which each run's network looks at some 2,000 images.
     """
-    pictures = [_challenge(paper, results), *_figure1(paper, results), *_starts(results)]
-    kinds = [_curves, _figure3, *([_figure4] if predictions else [])]
-    tasks = [(_figure2, run) for run in _one_for_each_network(results.runs[:DRAWN])]
-    for draw_run, run in [*tasks, *itertools.product(kinds, results.runs[:DRAWN])]:
+    pictures = [_challenge(paper, results), *_figure1(paper, results), *_starts(results), *_figure2(paper, results)]
+    kinds = [_tradeoff, _curves, _errors, _figure3, *([_figure4] if predictions else [])]
+    for draw_run, run in itertools.product(kinds, results.runs[:DRAWN]):
         try:
             pictures += draw_run(run)
         except UserError as error:
@@ -97,30 +102,33 @@ def _starts(results: Results) -> Iterator[Picture]:
     yield _drawn(starts(runs), "starts", "How training starts", caption, f"The last batch's loss: {last}.")
 
 
-def _one_for_each_network(runs: list[RunRecord]) -> list[RunRecord | None]:
-    """Picks the first run of each network; where there is no run, None, which stands for the paper's network."""
-    networks: dict[str, RunRecord] = {}
-    for run in runs:
-        networks.setdefault(repr([run.recipe.get("model"), run.recipe.get("model_args"), run.classes]), run)
-    return list(networks.values()) or [None]
-
-
-def _figure2(run: RunRecord | None) -> Iterator[Picture]:
-    recipe = run.recipe if run else {}
-    name, size = recipe.get("model", "alexnet_krizhevsky"), recipe.get("model_args", {}).get("img_size", 224)
-    model = network_of(run)
-    if not isinstance(model, AlexNet):  # one of the four-layer networks of Figure 1, or of unknown classes
+def _figure2(paper: Paper, results: Results) -> Iterator[Picture]:
+    """Draws the one network that all runs have, else the paper's; none where no run has such a network."""
+    networks = {}
+    for run in results.runs or [None]:
+        try:
+            model = network_of(run)
+        except UserError as error:
+            results.problems.append(str(error))
+            continue
+        if isinstance(model, AlexNet):  # neither one of the four-layer networks of Figure 1, nor of unknown classes
+            size = image_size(run) if run else 224
+            networks[f"{model} {size}"] = (model, size)
+    if not networks:
         return
+    model, size = networks.popitem()[1] if len(networks) == 1 else (network_of(), 224)
+    layers, papers = layers_of(model, size), layers_of(network_of())
+    printed = next(count.published for count in paper.count if count.id == "neurons_by_layer")
+    shapes = [[(layer.shape, layer.columns) for layer in each] for each in (layers, papers)]
+    published = dict(zip([layer.name for layer in papers], printed[1:])) if shapes[0] == shapes[1] else {}
     alt = "; ".join(
         f"{layer.name} {layer.size}"
         + (" in each of two columns" if layer.columns == 2 else "")
         + (", reads both columns" if layer.reads_both else "")
-        for layer in layers_of(model, size)
+        for layer in layers
     )
-    stem, of = (f"figure2-{run.name}", f" of {run.name}") if run else ("figure2", "")
-    title = f"Figure 2: {name}{of}"
-    caption = "Drawn from the model itself. Arrows cross where the columns meet."
-    yield _drawn(figure2(model, size), stem, title, caption, f"From {size} pixels: {alt}.")
+    caption = "Drawn from the list of layers itself; sizes are not to scale. A square is a kernel, on what it reads."
+    yield _drawn(figure2(model, size, published), "figure2", "Figure 2: the network", caption, f"{size} pixels: {alt}.")
 
 
 def _curves(run: RunRecord) -> Iterator[Picture]:
@@ -149,6 +157,46 @@ def _figure3(run: RunRecord) -> Iterator[Picture]:
     yield _drawn(figure3(kernels, columns), f"figure3-{run.name}", title, caption, alt, **look)
 
 
+def _tradeoff(run: RunRecord) -> Iterator[Picture]:
+    rows, errors = latencies_of(run), errors_of(run)
+    figure = tradeoff(rows, errors)
+    if figure:
+        said = "; ".join(f"{name} {result.top1_err:.1f}%" for name, result in errors.items())
+        caption = (
+            f"Export targets of one network, in batches of {rows[0]['batch_size']} on {rows[0]['device']}, "
+            f"{rows[0]['threads']} threads; error on {next(iter(errors.values())).images:,} images, with 95% intervals."
+        )
+        title = f"Accuracy against latency: {run.name}"
+        yield _drawn(figure, f"latency-{run.name}", title, caption, f"Top-1 error by target: {said}.", run=run.name)
+
+
+def _errors(run: RunRecord) -> Iterator[Picture]:
+    """Draws where a run errs, from its predictions, and the photographs of its worst errors where its data is."""
+    views = max((result.views for result in run.results), default=1)
+    if not any((run.folder / f"predictions-{views}.{kind}").is_file() for kind in ("npz", "csv")):
+        return
+    predictions = predictions_of(run.folder, views)
+    found = confusion_of(predictions, run.data["classes"])
+    worst, seen = found.worst(), "ten crops" if views == 10 else "the centre crop"
+    caption = (
+        f"With {seen}. Left: what images of each class were taken for, in percent ({len(worst[:SHOWN])} of "
+        f"{len(worst)} classes, the worst first). Right: each class's error with its 95% interval and its images."
+    )
+    alt = ", ".join(f"{class_name(found.classes[k])} {found.errors[k]:.1f}%" for k in worst[:SHOWN])
+    title, stem, look = f"Where {run.name} errs", f"errors-{run.name}", dict(run=run.name)
+    yield _drawn(confusion_figure(found), stem, title, caption, f"Error by class: {alt}.", **look)
+
+    folder = Path(run.data.get("folder", ""))
+    if (folder / PREPARED).is_file():
+        guesses = wrong_guesses(predictions, open_prepared(folder).split(run.recipe.get("test_split", "val")))
+        if guesses:
+            of = f"{guesses.wrong:,} wrong of {guesses.images:,}"
+            caption = f"The {len(guesses.right)} wrong first guesses of the highest probability ({of}), with {seen}."
+            alt = "; ".join(f"{guess}, which is {right}" for right, guess in zip(guesses.right, guesses.guessed))
+            title, stem = f"Most confident and wrong: {run.name}", f"wrong-{run.name}"
+            yield _drawn(wrong_figure(guesses), stem, title, caption, f"Guesses: {alt}.", photographic=True, **look)
+
+
 def _figure4(run: RunRecord) -> Iterator[Picture]:
     if run.weights is None or not run.data.get("folder"):
         return
@@ -160,14 +208,21 @@ def _figure4(run: RunRecord) -> Iterator[Picture]:
         f"{retrieval.class_name(examples.classes[label])}: {retrieval.class_name(examples.classes[guess])}"
         for label, guess in zip(examples.labels, best, strict=True)
     )
-    caption = "Test images with their five most probable classes; the correct one in black, with a tick."
+    caption = (
+        "Test images with their five most probable classes, from 0 to 1; the correct one in black, with a tick. Of "
+        f"{examples.looked_at:,} test images at even steps, {examples.wrong:,} are named wrongly; shown are up to "
+        f"{retrieval.WRONG} of these, the rest are named rightly, both again at even steps."
+    )
     alt = f"Correct class, then first guess, of each image: {said}."
     title = f"Figure 4, left: predictions of {run.name}"
     yield _drawn(retrieval.predictions(examples), f"figure4-left-{run.name}", title, caption, alt, **look)
 
     near = examples.nearest_labels[:, 1:]
     same = int((near == examples.nearest_labels[:, :1]).sum())
-    caption = f"The nearest of {examples.searched:,} training images by Euclidean distance in fc7."
+    caption = (
+        f"The nearest of {examples.searched:,} training images, drawn at random, and their Euclidean distance in fc7; "
+        "the test images are the first of those above."
+    )
     alt = f"{len(near)} test images, {near.shape[1]} training images for each; {same} of {near.size} are of its class."
     title = f"Figure 4, right: what {run.name} finds alike"
     yield _drawn(retrieval.neighbours(examples), f"figure4-right-{run.name}", title, caption, alt, **look)

@@ -9,6 +9,7 @@ from alexnet_zoo.report.claims import claims_table, elsewhere_table
 from alexnet_zoo.report.counts import counts_table
 from alexnet_zoo.report.formats import Table, to_csv, to_latex, to_markdown
 from alexnet_zoo.report.measured import Results, read_sources
+from alexnet_zoo.report.networks import networks_table
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture, draw
@@ -20,8 +21,8 @@ def make_tables(results: Results) -> list[Table]:
     paper = load_paper()
     tables = [make(paper, results.results) for make in (table1, table2, text_table)]
     claims = [claims_table(paper, results), elsewhere_table(paper, results)]
-    refused = refused_table(paper, results.results)
-    return [*tables, *claims, counts_table(paper), runs_table(results), *([refused] if refused.rows else [])]
+    more = [table for table in (networks_table(results), refused_table(paper, results.results)) if table.rows]
+    return [*tables, *claims, counts_table(paper), runs_table(results), *more]
 
 
 def write_report(sources: Sequence[Path], out: Path, predictions: bool = False) -> list[Path]:

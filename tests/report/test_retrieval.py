@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import save_file
 
 from alexnet_zoo.data.prepared.digits import prepare_digits
-from alexnet_zoo.report.retrieval import class_name, examine, neighbours, predictions
+from alexnet_zoo.report.retrieval import chosen, class_name, examine, neighbours, predictions
 from alexnet_zoo.train.recipe import load_recipe, save_recipe
 
 
@@ -48,6 +48,16 @@ def test_neighbours_against_a_plain_search(untrained):
     distance = np.sqrt(((queries[:, None] - stored[None]) ** 2).sum(-1))
     shown = fc7(found.nearest[:, 1:].reshape(-1, 72, 72, 3)).reshape(5, 6, -1)
     assert np.sqrt(((shown - queries[:, None]) ** 2).sum(-1)) == pytest.approx(np.sort(distance, 1)[:, :6], rel=1e-4)
+    assert found.distances == pytest.approx(np.sort(distance, 1)[:, :6], rel=1e-4)
+
+
+def test_some_of_the_images_shown_are_named_wrongly():
+    right = np.ones(100, bool)
+    right[[5, 50, 60, 70, 95]] = False
+    assert (~right[chosen(right)]).sum() == 3 and len(chosen(right)) == 8 and {5, 95, 0, 99} <= {*chosen(right)}
+    assert (~right[chosen(right[:55])]).sum() == 2 and len(chosen(right[:55])) == 8  # no more are wrong
+    assert len(chosen(np.zeros(20, bool))) == 8 and right[chosen(np.ones(100, bool))].size == 8
+    assert chosen(np.ones(3, bool)).tolist() == [0, 1, 2]
 
 
 def test_figure4_marks_what_is_correct_and_what_is_not(untrained):
@@ -56,6 +66,9 @@ def test_figure4_marks_what_is_correct_and_what_is_not(untrained):
     marked = sum(text.get_text().endswith("✓") for axes in left.axes for text in axes.texts)
     top5 = np.argsort(-found.probabilities, axis=1)[:, :5]
     assert marked == (top5 == found.labels[:, None]).any(1).sum()
+    right_answers = found.probabilities.argmax(1) == found.labels
+    assert (~right_answers).sum() >= 3 and 3 <= found.wrong <= found.looked_at
+    assert [label.get_text() for label in left.axes[1].get_xticklabels()] == ["0.0", "0.5", "1.0"]
     right = neighbours(found)
     crosses = sum(text.get_text() == "×" for axes in right.axes for text in axes.texts)
     assert crosses == (found.nearest_labels[:, 1:] != found.nearest_labels[:, :1]).sum()
