@@ -348,6 +348,19 @@ def report(
             print(path)
 
 
+@app.command(epilog="Example: alexzoo compare runs/digits runs/digits-tanh --out comparison")
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of runs; the others are held against the first.")],
+    out: Annotated[Optional[Path], typer.Option(help="A folder for the tables, and the curves as PNG and SVG.")] = None,
+) -> None:
+    """What runs differ in: their recipes, their curves, their errors with the interval of the difference."""
+    from alexnet_zoo.report.comparison import compare_runs
+
+    if out is not None:
+        check_writable(out / "comparison.md")
+    print(compare_runs(runs, out))
+
+
 @app.command(epilog="Example: alexzoo benchmark inference --batch-size 32")
 def benchmark(
     what: Annotated[

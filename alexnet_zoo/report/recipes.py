@@ -32,7 +32,7 @@ def differences(recipe: dict, other: str) -> dict[str, tuple]:
 
 def compared(recipe: dict, shipped: Recipe) -> dict[str, tuple]:
     """The `differences` from a recipe that is given itself."""
-    theirs, own = _flat(shipped.model_dump()), _flat(without_retired(recipe))
+    theirs, own = flat(shipped.model_dump()), flat(without_retired(recipe))
     known = {**own, **{field: None for field in theirs if field.partition(".")[0] in recipe}}
     return {
         field: (theirs.get(field), own.get(field))
@@ -49,15 +49,15 @@ def shipped_recipe(name: str) -> Recipe | None:
     return load_recipe(folder_of("reproduce") / f"{name}.toml")
 
 
-def _flat(recipe: dict) -> dict:
+def flat(recipe: dict) -> dict:
     """Tables by "table.key"; what is None is left out, also within lists, as it is where a recipe is written."""
-    flat: dict[str, object] = {}
+    fields: dict[str, object] = {}
     for field, value in _without_none(recipe).items():
         if isinstance(value, dict):
-            flat |= {f"{field}.{key}": inner for key, inner in value.items()}
+            fields |= {f"{field}.{key}": inner for key, inner in value.items()}
         else:
-            flat[field] = value
-    return flat
+            fields[field] = value
+    return fields
 
 
 def _without_none(value):
