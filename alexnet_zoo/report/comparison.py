@@ -15,6 +15,7 @@ from alexnet_zoo.report.recipes import flat, toml_value
 from alexnet_zoo.report.report import table_files
 from alexnet_zoo.study.measures import predictions_of_all
 from alexnet_zoo.study.statistics import one_pair
+from alexnet_zoo.train.recipe import load_recipe
 
 METHODS = (
     "Differences are against the first run, in points, with 95% intervals. Paired: of the same images, whose "
@@ -32,8 +33,9 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> str:
     runs = read_sources(folders).runs
     if len(runs) < 2:
         raise UserError(f"{' '.join(map(str, folders))}: nothing to compare; name two runs' folders or more", 2)
-    tables = [recipes_table(runs), errors_table(runs)]
-    page = "\n".join(map(to_markdown, tables))
+    tables = [table for table in (recipes_table(runs), errors_table(runs)) if table.rows]
+    same = [] if any(table.name == "recipes" for table in tables) else ["Their recipes are the same."]
+    page = "\n".join([*map(to_markdown, tables), *same])
     if out:
         drawing = curves(runs)
         files: dict[str, str | bytes] = {"comparison.md": page, **table_files(tables)}
@@ -45,14 +47,21 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> str:
 
 
 def recipes_table(runs: Sequence[RunRecord]) -> Table:
-    """Lists the fields in which any of the recipes differ, a column for each run."""
-    recipes = [flat(run.recipe) for run in runs]
+    """Lists the fields in which any of the recipes differ, a column for each run; no row where none does."""
+    recipes = [_whole_recipe(run) for run in runs]
     fields = dict.fromkeys(field for recipe in recipes for field in recipe)
     varying = [field for field in fields if len({str(recipe.get(field)) for recipe in recipes}) > 1]
     columns = [Column("field", "Field"), *(Column(run.name, run.name) for run in runs)]
     rows = [[field, *(toml_value(recipe.get(field)) or None for recipe in recipes)] for field in varying]
-    notes = [] if rows else ["The recipes are the same."]
-    return Table("recipes", "What the recipes differ in", columns, rows, notes)
+    return Table("recipes", "What the recipes differ in", columns, rows)
+
+
+def _whole_recipe(run: RunRecord) -> dict:
+    """Reads a run's recipe with the defaults of fields younger than it; as it stands where it is no whole recipe."""
+    try:
+        return flat(load_recipe(run.folder / "recipe.toml").model_dump())
+    except UserError:
+        return flat(run.recipe)
 
 
 def errors_table(runs: Sequence[RunRecord]) -> Table:

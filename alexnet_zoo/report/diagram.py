@@ -41,7 +41,7 @@ class Volume:
 
 
 @styled
-def figure2(model: AlexNet, img_size: int = 224, published: Mapping[str, int] = MappingProxyType({})) -> Figure:
+def figure2(model: AlexNet, img_size: int = 224, published: Mapping[str, float] = MappingProxyType({})) -> Figure:
     """Draws a model as the paper does: a row for each column; dashed where a column reads the other's maps.
 
     Args: published, the neurons of each layer that the paper's figure prints; those that differ get a note.
@@ -73,7 +73,7 @@ def figure2(model: AlexNet, img_size: int = 224, published: Mapping[str, int] = 
     return figure
 
 
-def _legend(layers: Sequence[DrawnLayer], published: Mapping[str, int]) -> list[list[str]]:
+def _legend(layers: Sequence[DrawnLayer], published: Mapping[str, float]) -> list[list[str]]:
     """Writes what stands below each slot: first the names of the lines, then the layers."""
     stars = {layer.name: "*" * (published.get(layer.name, layer.neurons) != layer.neurons) for layer in layers}
     heads = [["", "neurons", "parameters", "layer"]]
@@ -82,7 +82,7 @@ def _legend(layers: Sequence[DrawnLayer], published: Mapping[str, int]) -> list[
     ]
 
 
-def _notes(layers: Sequence[DrawnLayer], published: Mapping[str, int]) -> list[str]:
+def _notes(layers: Sequence[DrawnLayer], published: Mapping[str, float]) -> list[str]:
     """Writes the network's totals, and where the paper's figure prints another number."""
     parameters, neurons = sum(layer.parameters for layer in layers), sum(layer.neurons for layer in layers)
     dashed = " Dashed: reads the maps of the other column." if any(layer.reads_both for layer in layers) else ""
@@ -90,7 +90,7 @@ def _notes(layers: Sequence[DrawnLayer], published: Mapping[str, int]) -> list[s
     for layer in layers:
         if published.get(layer.name, layer.neurons) != layer.neurons:
             product = "×".join(map(str, [*layer.shape[1:], layer.width]))
-            notes.append(f"* The paper's figure prints {published[layer.name]:,}; {product} is {layer.neurons:,}.")
+            notes.append(f"* The paper's figure prints {published[layer.name]:,.0f}; {product} is {layer.neurons:,}.")
     return notes
 
 

@@ -166,5 +166,5 @@ def neighbours(examples: Examples) -> Figure:
             if examples.nearest_labels[row, column] != examples.nearest_labels[row, 0]:
                 box = dict(fc="white", ec=BLACK, lw=0.5, pad=1)
                 axes.text(0.04, 0.95, "×", transform=axes.transAxes, va="top", fontsize=7, weight="bold", bbox=box)
-    figure.suptitle("test image; the nearest in training, with their distance (×: of another class)", fontsize=7)
+    figure.suptitle("test image; the nearest in training, their distance (×: another class)", fontsize=6.5)
     return figure

@@ -174,7 +174,7 @@ def test_diagram_is_read_off_the_model():
     assert layers["conv2"].what[:2] == ["256 kernels", "5×5×48"]
     assert layers["conv3"].what[:2] == ["384 kernels", "3×3×256"]
     assert sum(layer.parameters for layer in layers.values()) == 60_965_224
-    figure = figure2(model, published={"conv1": 253_440, "conv2": 186_624})
+    figure = figure2(model, published={"conv1": 253_440.0, "conv2": 186_624})
     said = text_of(figure)
     assert "60,965,224 parameters, 659,272 neurons" in said and "290,400*" in said and "186,624*" not in said
     assert "The paper's figure prints 253,440; 55×55×96 is 290,400." in said
