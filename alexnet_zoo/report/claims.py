@@ -41,27 +41,27 @@ class Measured(NamedTuple):
 def claims_table(paper: Paper, results: Results) -> Table:
     """One line for each claim, error measure and pair of runs."""
     columns = [
-        Column("claim", "Claim", width=0.24),
-        Column("section", "Section", width=0.08),
-        Column("quantity", "Quantity", width=0.14),
-        Column("published", "Published", numeric=True, width=0.12),
+        Column("claim", "Claim"),
+        Column("section", "Section", under="claim"),
+        Column("quantity", "Quantity", under="claim"),
+        Column("published", "Published", numeric=True),
         Column("authors", "Authors' own run", numeric=True),
         Column("measured", "Measured", numeric=True, interval=True),
         Column("verdict", "Verdict"),
         Column("measured_on", "Measured on, or the command that measures it", aside=True),
     ]
     rows = [line for claim in paper.claim for line in _lines(paper, claim, results)]
-    return Table("claims", "The paper's other claims", columns, rows, [VERDICTS, COLOURS, PAIRS])
+    return Table("claims", "The paper's other claims", columns, rows, [VERDICTS, COLOURS, PAIRS], "measured")
 
 
 def elsewhere_table(paper: Paper, results: Results) -> Table:
     """The same comparisons between runs by the same recipes on other data, which fill no line of the claims."""
     columns = [
-        Column("claim", "Claim", width=0.3),
-        Column("quantity", "Quantity", width=0.14),
-        Column("published", "Published", numeric=True, width=0.12),
+        Column("claim", "Claim"),
+        Column("quantity", "Quantity"),
+        Column("published", "Published", numeric=True),
         Column("measured", "Measured", numeric=True),
-        Column("measured_on", "Measured on", width=0.2),
+        Column("measured_on", "Measured on"),
     ]
     unchanged = [run for run in results.runs if not changed(run.recipe)]
     rows: list[list[Cell]] = [
@@ -206,10 +206,10 @@ def _time(first: RunRecord, second: RunRecord) -> Measured | None:
 
 def _days(run: RunRecord) -> Measured | None:
     """Days of training, told without a verdict: the machine is another."""
-    steps, seconds = [row["step"] for row in run.lines("metrics")], run.seconds_per_image()
-    if not steps or not seconds:
+    minutes = run.minutes()
+    if minutes is None:
         return None
-    days = Figure(steps[-1] * run.recipe.get("batch_size", 128) * seconds / 86400, 1)
+    days = Figure(minutes / 1440, 1)
     machine = f"{run.environment.get('processes', '?')} of {run.environment.get('device', 'a device not recorded')}"
     return Measured(days, "another machine", machine)
 

@@ -63,11 +63,11 @@ COUNTED: dict[str, Callable[[], Mapping[str, float]]] = {
 def counts_table(paper: Paper) -> Table:
     """Sets the published numbers beside the counted ones."""
     columns = [
-        Column("claim", "Claim", width=0.25),
-        Column("section", "Section", width=0.1),
-        Column("published", "Published", numeric=True, width=0.18),
-        Column("counted", "Counted", numeric=True, width=0.18),
-        Column("verdict", "Verdict", width=0.16),
+        Column("claim", "Claim"),
+        Column("section", "Section"),
+        Column("published", "Published", numeric=True),
+        Column("counted", "Counted", numeric=True),
+        Column("verdict", "Verdict"),
         Column("command", "The command that counts it", aside=True),
     ]
     rows = []
@@ -77,7 +77,7 @@ def counts_table(paper: Paper) -> Table:
         shown = [_figure(count, published, "at most " * count.at_most), _figure(count, counted) if counted else None]
         verdict = verdict_of_count(count, counted) if counted else None
         rows.append([count.claim, count.section, *shown, verdict, Code(count.command)])
-    return Table("counts", "The paper's numbers that can be counted", columns, rows, [NOTE])
+    return Table("counts", "The paper's numbers that can be counted", columns, rows, [NOTE], "counted")
 
 
 def _figure(count: Count, numbers: Mapping[str, float], before: str = "") -> Cell:

@@ -1,14 +1,16 @@
 """Draws the report's line and bar charts, at the width of one printed column, readable without colour."""
 
+import csv
 import io
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from textwrap import fill
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from alexnet_zoo.intervals import wilson
@@ -26,11 +28,15 @@ STYLE = {
     "lines.linewidth": 1.3,
     "savefig.dpi": 200,
     "svg.hashsalt": "alexnet_zoo",  # the same figure is the same file
+    "svg.fonttype": "none",  # text that can be searched and read aloud; Verdana is as wide
+    "font.sans-serif": ["DejaVu Sans", "Verdana"],
 }
 # Okabe and Ito's colours differ in lightness too, and dashes and markers say the same without any colour.
 BLACK, BLUE, ORANGE, GREY = "#000000", "#0072B2", "#E69F00", "#888888"
 SERIES = (BLACK, BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-
+DASHES = ("-", "--", ":", "-.")
+# What an SVG file's colours become where the reader's screen is dark.
+DARK = {BLACK: "#e8e8e8", "#ffffff": "#16181c", BLUE: "#4aa3df", "#c8c8c8": "#50555d", "#444444": "#b8b8b8"}
 
 styled = mpl.rc_context(STYLE)  # decorates every function that draws: matplotlib reads the style piece by piece
 
@@ -49,10 +55,33 @@ def new_axes(height: float) -> tuple[Figure, Axes]:
 
 @styled
 def to_bytes(figure: Figure, kind: str) -> bytes:
-    """Writes a figure as a file of a kind, "png" or "svg", without the date."""
+    """Writes a figure as a file of a kind, "png" or "svg", without the date; an SVG file has light and dark colours."""
     out = io.BytesIO()
     figure.savefig(out, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    return out.getvalue()
+    if kind == "png":
+        return out.getvalue()
+    rules = [f"svg{{fill:{DARK[BLACK]}}}"] + [
+        f'[style*="{what}: {light.lower()}"]{{{what}:{dark}!important}}'
+        for light, dark in DARK.items()
+        for what in ("fill", "stroke")
+    ]
+    style = f"<style>@media screen and (prefers-color-scheme:dark){{{''.join(rules)}}}</style>"
+    return out.getvalue().replace(b"<defs>", f"{style}\n <defs>".encode(), 1)
+
+
+def data_of(figure: Figure) -> str:
+    """Writes what a figure's lines and bars show as CSV; "" for one without any."""
+    rows = []
+    for axes in figure.axes:
+        panel = ", ".join(filter(None, (axes.get_title().replace("\n", "; "), axes.get_ylabel())))
+        for line in axes.lines:
+            if line.get_transform() == axes.transData and not line.get_label().startswith("_"):
+                rows += [(panel, line.get_label(), f"{x:g}", f"{y:.6g}") for x, y in line.get_xydata()]
+        for bar in (bar for bars in axes.containers if isinstance(bars, BarContainer) for bar in bars):
+            rows.append((panel, "bar", f"{bar.get_x() + bar.get_width() / 2:g}", f"{bar.get_height():g}"))
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows([("panel", "series", "x", "y"), *rows])
+    return out.getvalue() if rows else ""
 
 
 @styled
@@ -126,18 +155,19 @@ def figure1(runs: Sequence[tuple[str, RunRecord]], published: float) -> Figure |
         return None
     labels = list(dict.fromkeys(label for label, _ in runs))
     figure, axes = new_axes(2.4)
+    handles = []
     for number, label in enumerate(labels):
-        look = dict(ls=["-", "--", "-.", ":"][number % 4], color=(BLACK, BLUE, ORANGE, GREY)[number % 4])
+        look = dict(ls=DASHES[number % 4], color=(BLACK, BLUE, ORANGE, GREY)[number % 4])
         for run in [run for own, run in runs if own == label]:
             error = run.errors("train")
-            axes.plot(range(1, len(error) + 1), error, label=label, lw=1.0, **look)
-            label = "_"  # matplotlib's for no entry in the legend
+            lines = axes.plot(range(1, len(error) + 1), error, label=run.name, lw=1.0, **look)
             reached = run.epochs_to_train_error(25.0)
             if reached:
                 axes.plot([reached], [error[reached - 1]], "o", ms=3, color=look["color"])
+        handles += lines
     axes.axhline(25, color=GREY, lw=0.7, ls=":")
     axes.set(xlabel="epochs", ylabel="training error, %", ylim=(0, None), title=_ratio(labels, runs, published))
-    axes.legend(frameon=False)
+    axes.legend(handles, labels, frameon=False)
     return figure
 
 
@@ -163,36 +193,61 @@ def _extent(values: Sequence[float]) -> str:
 
 @styled
 def starts(runs: Sequence[RunRecord]) -> Figure:
-    """Draws how watched runs start: loss by step, each layer's gradient norm and share of silent units.
+    """Draws how watched runs start, a column of panels for each recipe: loss, gradients and silent units by step.
 
-    Divides the loss by the loss of guessing, ln(classes), so that runs on different data can be compared.
+    Dashes tell the rate, colours the number of classes.
     """
-    figure = new_figure(2.4 + 1.3 * len(runs), 2 * COLUMN_WIDTH)
-    grid = figure.add_gridspec(len(runs) + 1, 2, height_ratios=[2.2] + [1.3] * len(runs))
-    loss = figure.add_subplot(grid[0, :])
-    for number, run in enumerate(runs):
-        guessing = math.log(len(run.data["classes"]))
-        steps = [(row["step"], row["loss"] / guessing) for row in run.lines("metrics")]
-        look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number % 4])
-        loss.plot(*zip(*steps), label=run.name, lw=1.0, **look)
-    loss.axhline(1, color=GREY, lw=0.7, ls=":")
-    loss.set(xlabel="step", ylabel="training loss / ln(classes)", ylim=(0, None))
-    loss.legend(frameon=False, ncols=4, loc="lower center", bbox_to_anchor=(0.5, 1))
-    gradients = None  # of all runs, on one scale
-    for number, run in enumerate(runs, start=1):
-        rows = [row for row in run.lines("layers") if row["column"] == 0]
-        gradients = figure.add_subplot(grid[number, 0], sharey=gradients)
-        silent = figure.add_subplot(grid[number, 1])
-        for axes, what in ((gradients, "gradient_norm"), (silent, "silent")):
-            for index, layer in enumerate(rows[0][what]):
-                values = [row[what][layer] * (100 if what == "silent" else 1) for row in rows]
-                look = dict(color=SERIES[index % len(SERIES)], ls=["-", "--"][index // len(SERIES)])
-                axes.plot([row["step"] for row in rows], values, label=layer, lw=0.9, **look)
-        gradients.set(yscale="log", title=f"{run.name}: gradient norm")
-        silent.set(ylim=(-2, 102), title=f"{run.name}: silent units, %")
-        for axes in (gradients, silent):
-            if number == 1:
-                axes.legend(frameon=False, fontsize=5.5, loc="upper left", bbox_to_anchor=(1, 1.1), handlelength=1.2)
-            if number == len(runs):
-                axes.set_xlabel("step")
+    recipes = list(dict.fromkeys(run.recipe_name for run in runs))
+    looks = {kind: number for number, kind in enumerate(sorted({_kind(run) for run in runs}))}
+    sizes, rates = sorted({size for size, _ in looks}), sorted({rate for _, rate in looks}, reverse=True)
+    panels = _start_panels(runs)
+    figure = new_figure(0.6 + 1.2 * len(panels), 2 * COLUMN_WIDTH)
+    grid = figure.subplots(len(panels), len(recipes), sharex=True, sharey="row", squeeze=False)
+    handles = {}
+    for run in runs:
+        size, rate = _kind(run)
+        look = dict(color=(BLACK, ORANGE, BLUE)[sizes.index(size) % 3], ls=DASHES[rates.index(rate) % 4])
+        for axes, (_, values) in zip(grid[:, recipes.index(run.recipe_name)], panels):
+            (line,) = axes.plot(*zip(*values(run)), label=run.name, lw=1.0, **look)
+            handles[f"rate {rate:g}, {size:,} classes"] = line
+    for axes, recipe in zip(grid[0], recipes):
+        axes.axhline(1, color=GREY, lw=0.7, ls=":")
+        axes.set(title=recipe, ylim=(0, None))
+    for (label, _), row in zip(panels, grid):
+        row[0].set_ylabel(label)
+        for axes in row if label.startswith("gradient") else ():
+            axes.set_yscale("log")
+    for axes in grid[-1]:
+        axes.set_xlabel("step")
+    figure.align_ylabels(grid[:, 0])
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
     return figure
+
+
+def _kind(run: RunRecord) -> tuple[int, float]:
+    return run.classes, run.recipe.get("lr", 0.0)
+
+
+def _start_panels(runs: Sequence[RunRecord]) -> list[tuple[str, Callable]]:
+    """Label and values, (step, value), of the loss, of the gradients of the first and the last layer, and of the two
+    layers of which most is ever silent.
+    """
+
+    def of_layer(what: str, layer: str, scale: float) -> Callable[[RunRecord], list[tuple[int, float]]]:
+        return lambda run: [(row["step"], scale * row[what].get(layer, math.nan)) for row in _watched(run)]
+
+    def loss(run: RunRecord) -> list[tuple[int, float]]:
+        return [(row["step"], row["loss"] / math.log(run.classes)) for row in run.lines("metrics")]
+
+    rows = [row for run in runs for row in _watched(run)]
+    gradients, silent = list(rows[0]["gradient_norm"]), list(rows[0]["silent"])
+    most = sorted(silent, key=lambda layer: -max(row["silent"].get(layer, 0) for row in rows))[:2]
+    panels = [("loss / ln(classes)", loss)]
+    ends = dict.fromkeys((gradients[0], gradients[-1]))
+    panels += [(f"gradient of {layer}", of_layer("gradient_norm", layer, 1)) for layer in ends]
+    return panels + [(f"silent in {layer}, %", of_layer("silent", layer, 100)) for layer in sorted(most)]
+
+
+def _watched(run: RunRecord) -> list[dict]:
+    """What was watched in column 0."""
+    return [row for row in run.lines("layers") if row["column"] == 0]

@@ -1,9 +1,9 @@
-"""Writes a table as Markdown, CSV and LaTeX (booktabs); reports/templates/table.html.j2 writes it as HTML."""
+"""A table, and how it is written as CSV and Markdown; latex.py and reports/templates/table.html.j2 write it too."""
 
 import csv
 import io
-import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 DASH = "–"  # not measured
 MINUS = "−"
@@ -23,9 +23,17 @@ class Figure:
     def _text(self, value: float) -> str:
         return f"{value:{'+' if self.signed else ''},.{self.decimals}f}".replace("-", MINUS)
 
+    @property
+    def number(self) -> str:
+        return self.words.replace("-", MINUS) if self.words else self._text(self.value)
+
+    @property
+    def between(self) -> str:
+        """The interval; "" without one."""
+        return "" if self.low is None else f"[{self._text(self.low)}, {self._text(self.high)}]"
+
     def __str__(self) -> str:
-        text = self.words.replace("-", MINUS) if self.words else self._text(self.value)
-        return text if self.low is None else f"{text} [{self._text(self.low)}, {self._text(self.high)}]"
+        return f"{self.number} {self.between}".rstrip()
 
 
 class Code(str):
@@ -37,12 +45,14 @@ Cell = str | Figure | None  # None: a dash
 
 @dataclass(frozen=True)
 class Column:
-    key: str  # the CSV header
+    """Describes a column: key, its CSV header; title, for readers."""
+
+    key: str
     title: str
     numeric: bool = False
     interval: bool = False  # the CSV has KEY_low and KEY_high too
-    width: float = 0.0  # in LaTeX, wraps at this part of the line; not for the last column
     aside: bool = False  # no column in LaTeX
+    under: str = ""  # the key of a column below whose cells these stand, where there is little room: HTML and LaTeX
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,51 @@ class Table:
     columns: list[Column]
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
+    tried: str = ""  # the key of the column that is empty where nobody measured a row; "": all rows are measured
+    lifts: bool = False  # readers see columns that do not vary as a line above the table
+
+    def index(self, key: str) -> int:
+        return next(number for number, column in enumerate(self.columns) if column.key == key)
+
+    def measured(self) -> "Table":
+        """The part that somebody measured, without columns that are empty there."""
+        return self._part(True)
+
+    def unmeasured(self) -> "Table":
+        """The rest, without columns that are empty there."""
+        return self._part(False)
+
+    def _part(self, measured: bool) -> "Table":
+        if not self.tried:
+            return self if measured else replace(self, rows=[])
+        at = self.index(self.tried)
+        rows = [row for row in self.rows if (row[at] is not None) == measured]
+        kept = [n for n in range(len(self.columns)) if any(row[n] is not None for row in rows)]
+        return replace(self, columns=[self.columns[n] for n in kept], rows=[[row[n] for n in kept] for row in rows])
+
+    def lifted(self) -> tuple["Table", str]:
+        """The table without the columns that do not vary, and these in a line; the first column stays."""
+        may = range(1, len(self.columns)) if self.lifts and self.rows else []
+        same = [n for n in may if len({row[n] for row in self.rows}) == 1 and not self.columns[n].interval]
+        said = [f"{self.columns[n].title.lower()} {self.rows[0][n]}" for n in same if self.rows[0][n] is not None]
+        kept = [n for n in range(len(self.columns)) if n not in same]
+        columns, rows = [self.columns[n] for n in kept], [[row[n] for n in kept] for row in self.rows]
+        return replace(self, columns=columns, rows=rows), f"The same in all rows: {'; '.join(said)}." if said else ""
+
+    def stacks(self) -> list[list[int]]:
+        """The numbers of the columns that stand one below the other, a list for each column that readers see."""
+        keys = {column.key for column in self.columns}
+        tops = [n for n, column in enumerate(self.columns) if column.under not in keys]
+        return [
+            [top, *(n for n, column in enumerate(self.columns) if column.under == self.columns[top].key)]
+            for top in tops
+        ]  # fmt: skip
+
+
+def stacked(row: Sequence[Cell], stack: Sequence[int]) -> list[Cell]:
+    """The cells of a stack, the first one and those below that say something else."""
+    first, *rest = (row[number] for number in stack)
+    return [first, *(cell for cell in dict.fromkeys(rest) if cell is not None and cell != first)]
 
 
 def to_csv(table: Table) -> str:
@@ -91,7 +146,8 @@ def _markdown_cell(cell: Cell) -> str:
 
 def to_markdown(table: Table) -> str:
     """Writes a GitHub table under a heading, its notes below."""
-    lines = [f"## {table.title}", ""]
+    table, same = table.lifted()
+    lines = [f"## {table.title}", "", *([_markdown_text(same), ""] if same else [])]
     lines.append("| " + " | ".join(column.title for column in table.columns) + " |")
     lines.append("|" + "|".join("---:" if column.numeric else "---" for column in table.columns) + "|")
     lines += ["| " + " | ".join(map(_markdown_cell, row)) + " |" for row in table.rows]
@@ -99,74 +155,4 @@ def to_markdown(table: Table) -> str:
         lines += ["", "Nothing was measured."]
     for note in table.notes:
         lines += ["", _markdown_text(note)]
-    return "\n".join(lines) + "\n"
-
-
-_LATEX = {c: "\\" + c for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}",
-    ">": r"\textgreater{}", "×": r"$\times$", MINUS: "$-$", DASH: "--", "’": "'",
-}  # fmt: skip
-
-
-def _latex_text(text: str) -> str:
-    parts = ("".join(_LATEX.get(character, character) for character in part) for part in text.split("--"))
-    return "-{}-".join(parts)  # the two dashes of an option, not one long dash
-
-
-def _latex_cell(cell: Cell, column: Column) -> str:
-    if column.width:
-        return r"\raggedright " + _latex_text(DASH if cell is None else str(cell))
-    if isinstance(cell, Figure) and cell.low is not None:  # the interval below the figure, for width
-        figure, interval = str(cell).split(" [")
-        return _latex_stack("r", _latex_text(figure), "{}[" + _latex_text(interval))
-    text = "--" if cell is None else _latex_text(str(cell))
-    return "{}" + text if text.startswith("[") else text  # right after \\, a bracket would be read as a length
-
-
-def _latex_head(column: Column) -> str:
-    """Writes a column's title with its last word on a line of its own."""
-    first, _, last = column.title.rpartition(" ")
-    side = "r" if column.numeric else "l"
-    return _latex_stack(side, _latex_text(first), _latex_text(last)) if first else _latex_text(last)
-
-
-def _latex_stack(side: str, upper: str, lower: str) -> str:
-    """Stacks two lines in one cell, the upper one level with the row."""
-    return rf"\begin{{tabular}}[t]{{@{{}}{side}@{{}}}}{upper}\\{lower}\end{{tabular}}"
-
-
-def to_latex(table: Table) -> str:
-    """Writes a table float, as wide as a page. The document needs \\usepackage{booktabs}.
-
-    Columns marked aside have no room there: their commands become comments, their other cells notes.
-    """
-    shown = [number for number, column in enumerate(table.columns) if not column.aside]
-    commands, notes = [], list(table.notes)
-    for row in table.rows:
-        asides = [cell for cell, column in zip(row, table.columns, strict=True) if column.aside and cell is not None]
-        commands += [f"% {row[0]}: {cell}" for cell in asides if isinstance(cell, Code)]
-        said = [str(cell) for cell in asides if not isinstance(cell, Code)]
-        notes += [f"{row[0]}: {', '.join(said)}."] if said else []
-    columns = [table.columns[number] for number in shown]
-    rows = [[_latex_cell(row[number], table.columns[number]) for number in shown] for row in table.rows]
-    kinds = "".join(f"p{{{c.width}\\linewidth}}" if c.width else "r" if c.numeric else "l" for c in columns)
-    # LaTeX numbers its tables itself.
-    caption = re.sub(r"^Table (\d)\. ", r"Table \1 of the paper: ", table.title)
-    lines = [
-        r"% needs \usepackage{booktabs}",
-        *dict.fromkeys(commands),
-        r"\begin{table}",
-        r"\centering\footnotesize\setlength{\tabcolsep}{3.5pt}",
-        rf"\caption{{{_latex_text(caption)}}}",
-        rf"\begin{{tabular}}{{{kinds}}}",
-        r"\toprule",
-        " & ".join(map(_latex_head, columns)) + r" \\",
-        r"\midrule",
-        *(" & ".join(cells) + r" \\" for cells in rows),
-        r"\bottomrule",
-        r"\end{tabular}",
-        r"\par\raggedright",
-        *(r"\smallskip " + _latex_text(note) + r"\par" for note in dict.fromkeys(notes)),
-        r"\end{table}",
-    ]
     return "\n".join(lines) + "\n"

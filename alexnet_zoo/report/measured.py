@@ -137,6 +137,12 @@ class RunRecord:
         speed = mean_known(self.column("images_per_s"))
         return 1 / speed if speed else None
 
+    def minutes(self) -> float | None:
+        """How long its steps took, without evaluations and pauses."""
+        steps = [row["step"] for row in self.lines("metrics")]
+        an_image = mean_known([1 / speed for speed in self.column("images_per_s")])  # seconds, in the mean of epochs
+        return steps[-1] * self.recipe.get("batch_size", 128) * an_image / 60 if steps and an_image else None
+
     def epochs_to_train_error(self, error: float) -> int | None:
         """Epochs until the training error (percent, over an epoch) is at or under `error`; None if it never is."""
         return next((n for n, found in enumerate(self.errors("train"), start=1) if found <= error), None)

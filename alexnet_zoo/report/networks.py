@@ -135,7 +135,7 @@ def networks_table(results: Results) -> Table:
     columns = [
         Column("network", "Network"),
         Column("image", "Image, pixels", numeric=True),
-        Column("differs", "What differs from Figure 2", width=0.4),
+        Column("differs", "What differs from Figure 2"),
         Column("parameters", "Parameters", numeric=True),
         Column("neurons", "Neurons", numeric=True),
         Column("runs", "Runs", aside=True),

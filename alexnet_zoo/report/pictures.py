@@ -13,7 +13,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.alexnet import AlexNet
 from alexnet_zoo.report import retrieval
 from alexnet_zoo.report.diagram import figure2
-from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
+from alexnet_zoo.report.figures import challenge_chart, data_of, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.measured import Results, RunRecord, last_known
 from alexnet_zoo.report.mistakes import SHOWN, confusion_figure, confusion_of, wrong_figure, wrong_guesses
@@ -43,9 +43,11 @@ class Picture:
     svg: bytes
     photographic: bool = False  # better shown as PNG
     run: str = ""
+    data: str = ""  # what its lines show, as CSV
 
 
 def _drawn(figure: Figure, name: str, title: str, caption: str, alt: str, **of) -> Picture:
+    of = dict(data=data_of(figure)) | of
     return Picture(name, title, caption, alt, to_bytes(figure, "png"), to_bytes(figure, "svg"), **of)
 
 
@@ -94,9 +96,9 @@ def _starts(results: Results) -> Iterator[Picture]:
     if not runs:
         return
     caption = (
-        "Training loss of a batch by step, over that of guessing among the run's classes (the dotted line). Below, for "
-        "each run, the norm of each layer's gradient, and the share of its units that were above zero for no image of "
-        "the batch (column 0)."
+        "A column for each recipe. Training loss of a batch by step, over that of guessing among the run's classes "
+        "(the dotted line). Below, the norm of the first and the last layer's gradient, and the share of units that "
+        "were above zero for no image of the batch, in the two layers that have most of them (column 0)."
     )
     last = "; ".join(f"{run.name} {run.lines('metrics')[-1]['loss']:.2f}" for run in runs)
     yield _drawn(starts(runs), "starts", "How training starts", caption, f"The last batch's loss: {last}.")

@@ -1,45 +1,83 @@
 """Writes the report: tables in every format, figures, one HTML page, a model card for each run; and checks one."""
 
+import math
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.claims import claims_table, elsewhere_table
 from alexnet_zoo.report.counts import counts_table
-from alexnet_zoo.report.formats import Table, to_csv, to_latex, to_markdown
+from alexnet_zoo.report.figures import data_of, to_bytes
+from alexnet_zoo.report.formats import Table, to_csv, to_markdown
+from alexnet_zoo.report.latex import to_latex
 from alexnet_zoo.report.measured import Results, read_sources
 from alexnet_zoo.report.networks import networks_table
+from alexnet_zoo.report.opening import claims_tried
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture, draw
+from alexnet_zoo.report.studies import comparisons_table, forest
 from alexnet_zoo.report.tables import refused_table, runs_table, table1, table2, text_table
+from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.study import FOLDER, Study, load_study
+from alexnet_zoo.study.summary import Found, summarise
+
+Judged = tuple[Study, list[Found]]  # a study, and what each of its comparisons found
 
 
-def make_tables(results: Results) -> list[Table]:
-    """Table 1, Table 2, the error rates in the text, the claims, what can be counted; what was measured, or refused."""
+def make_tables(results: Results, studies: Sequence[Judged] = ()) -> list[Table]:
+    """The claims, and what studies found of them; all that was measured; the paper's tables; counts; the refused."""
     paper = load_paper()
-    tables = [make(paper, results.results) for make in (table1, table2, text_table)]
-    claims = [claims_table(paper, results), elsewhere_table(paper, results)]
+    tables = [claims_table(paper, results), elsewhere_table(paper, results)]
+    for plan, found in studies:
+        table = comparisons_table(plan, found)
+        tables.append(replace(table, name=f"study-{table.name}"))  # the study claims is not the table claims
+    tables += [runs_table(results), *(make(paper, results.results) for make in (table1, table2, text_table))]
     more = [table for table in (networks_table(results), refused_table(paper, results.results)) if table.rows]
-    return [*tables, *claims, counts_table(paper), runs_table(results), *more]
+    return [*tables, counts_table(paper), *more]
+
+
+def find_studies(sources: Sequence[Path]) -> list[Judged]:
+    """The studies of which a run ended, in folders of their names: a source itself, or one in its folder studies."""
+    names = {path.stem for path in list_declared(FOLDER)}
+    inside = [folder for source in sources if source.is_dir() for folder in (source, *source.glob("studies/*"))]
+    studies = [Jobs(load_study(folder.name), folder) for folder in sorted(inside) if folder.name in names]
+    return [(jobs.plan, summarise(jobs)) for jobs in studies if any(job.finished for job in jobs.all)]
+
+
+def forest_plots(studies: Sequence[Judged]) -> list[Picture]:
+    pictures = []
+    for plan, found in studies:
+        figure = forest(found)
+        if figure:
+            title = f"What the study {plan.name} found"
+            caption = f"On {plan.data}. Effects with 95% intervals over seeds and test images; the table has all."
+            alt = "; ".join(f"{each.comparison.name}: {each.verdict}" for each in found)
+            files = (to_bytes(figure, "png"), to_bytes(figure, "svg"))
+            pictures.append(Picture(f"forest-{plan.name}", title, caption, alt, *files, data=data_of(figure)))
+    return pictures
 
 
 def write_report(sources: Sequence[Path], out: Path, predictions: bool = False) -> list[Path]:
-    """Reads run folders or results.csv files and writes the report into the folder `out`.
+    """Reads run folders, studies or results.csv files and writes the report into the folder `out`.
 
     Args: predictions, whether to draw Figure 4 too, for which each run's network looks at some 2,000 images.
     What had to be left out is named on stderr and at the end of the page.
     Returns: the files written, report.md first. Raises: UserError as `read_sources` does.
     """
-    results = read_sources(sources)
-    tables = make_tables(results)
-    pictures = draw(load_paper(), results, predictions)
+    paper, results, studies = load_paper(), read_sources(sources), find_studies(sources)
+    tables = make_tables(results, studies)
+    pictures = [*forest_plots(studies), *draw(paper, results, predictions)]
+    studied = [each.comparison.claim for _, found in studies for each in found if not math.isnan(each.effect)]
+    tried = claims_tried(paper, tables, studied)
     for problem in results.problems:
         print(f"alexzoo: {problem}", file=sys.stderr)
     files: dict[str, str | bytes] = {
-        "report.md": markdown_page(tables, pictures, results.problems),
-        "report.html": html_page(tables, pictures, results),
+        "report.md": markdown_page(tables, pictures, results.problems, tried),
+        "report.html": html_page(tables, pictures, results, tried),
         **table_files(tables),
     }
     for picture in pictures:
@@ -60,9 +98,12 @@ def table_files(tables: Sequence[Table]) -> dict[str, str]:
     return files
 
 
-def markdown_page(tables: Sequence[Table], pictures: Sequence[Picture], problems: Sequence[str]) -> str:
+def markdown_page(
+    tables: Sequence[Table], pictures: Sequence[Picture], problems: Sequence[str], tried: str
+) -> str:
     paper = load_paper().paper
     parts = [f"# {paper.title}: published and measured", "", f"{paper.authors}, {paper.venue} {paper.year}.", ""]
+    parts += [f"{tried}.", ""]
     parts += [to_markdown(table) for table in tables]
     parts += ["## Figures", ""]
     for picture in pictures:
@@ -81,7 +122,7 @@ def check(published: Path) -> list[Path]:
     results = read_sources([published])
     if results.problems:
         raise UserError("; ".join(results.problems))
-    tables = make_tables(results)
+    tables = make_tables(results, find_studies([published]))
     wrong = []
     for name, text in table_files(tables).items():
         path = published / name

@@ -12,8 +12,9 @@ import torch
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
 from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, GREY, SERIES, new_figure, styled, to_bytes
-from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_latex, to_markdown
+from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_csv, to_markdown
 from alexnet_zoo.report.kernels import load_kernels, selectivity
+from alexnet_zoo.report.latex import to_latex
 from alexnet_zoo.report.page import html_table
 from alexnet_zoo.study.measures import read_curve
 from alexnet_zoo.study.runner import STUDIES, Jobs
@@ -78,15 +79,15 @@ def note_colours(jobs: Jobs) -> None:
 
 def comparisons_table(plan: Study, found: list[Found]) -> Table:
     columns = [
-        Column("claim", "Claim", width=0.24),
-        Column("section", "Section"),
-        Column("quantity", "Quantity", width=0.14),
-        Column("arms", "First, second", width=0.14),
-        Column("runs", "Runs"),
+        Column("claim", "Claim"),
+        Column("section", "Section", under="claim"),
+        Column("quantity", "Quantity", under="claim"),
+        Column("arms", "First, second"),
+        Column("runs", "Runs", under="arms"),
         Column("effect", "Effect", numeric=True, interval=True),
         Column("published", "Published, at its scale", numeric=True),
         Column("p", "p (Holm)", numeric=True),
-        Column("equivalence_p", "p of a larger effect (Holm)", numeric=True),
+        Column("equivalence_p", "p of a larger effect (Holm)", numeric=True, under="p"),
         Column("verdict", "Verdict"),
     ]
     notes = [
@@ -94,7 +95,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         "runs, or sign flips where the same networks are compared.",
         *filter(None, [plan.rule, RULES if found else ""]),
     ]
-    return Table(plan.name, f"Study {plan.name}", columns, [_line(each) for each in found], notes)
+    return Table(plan.name, f"Study {plan.name}", columns, [_line(each) for each in found], notes, "effect")
 
 
 def _line(found: Found) -> list[Cell]:

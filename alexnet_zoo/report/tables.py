@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from alexnet_zoo.intervals import wilson
 from alexnet_zoo.report.admission import is_candidate, refusal
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
-from alexnet_zoo.report.measured import Result, Results
+from alexnet_zoo.report.measured import Result, Results, RunRecord
 from alexnet_zoo.report.paper import MeasuredBy, Paper, PublishedRow
 
 AS_RUN = (
@@ -82,7 +82,8 @@ def _paper_table(
     rows = paper.rows({"table1": "Table 1", "table2": "Table 2"}.get(name, name))
     found = [(row, measurements(results, row.measured_by) if row.measured_by else []) for row in rows]
     lines = [_line(row, result, bool(split)) for row, measured in found for result in measured or [None]]
-    return Table(name, title, _columns(split), lines, [*notes, INTERVALS, *_authors_notes(paper, rows)])
+    notes = [*notes, INTERVALS, *_authors_notes(paper, rows)]
+    return Table(name, title, _columns(split), lines, notes, tried="top1_measured")
 
 
 def table1(paper: Paper, results: list[Result]) -> Table:
@@ -102,28 +103,37 @@ def text_table(paper: Paper, results: list[Result]) -> Table:
 def runs_table(results: Results) -> Table:
     """Everything measured, a line for each line of the results files."""
     columns = [
-        Column("recipe", "Recipe"),
-        Column("model", "Model"),
+        Column("run", "Run"),
+        Column("recipe", "Recipe", under="run"),
+        Column("changed", "Changed in it", under="run"),
+        Column("seed", "Seed", numeric=True),
+        Column("model", "Network", under="run"),
         Column("dataset", "Data set"),
-        Column("split", "Split"),
+        Column("split", "Split", under="dataset"),
+        Column("verified", "Verified as", under="dataset"),
         Column("images", "Images", numeric=True),
         Column("views", "Views", numeric=True),
         Column("top1_err", "Top-1 error", numeric=True, interval=True),
         Column("top5_err", "Top-5 error", numeric=True, interval=True),
+        Column("minutes", "Minutes", numeric=True),
         Column("provider", "Provider", aside=True),
         Column("precision", "Precision", aside=True),
-        Column("changed", "Changed in the recipe", aside=True),
-        Column("verified", "Verified as"),
     ]
-    rows: list[list[Cell]] = [
-        [
-            r.recipe, r.model, r.dataset, r.split, Figure(r.images, 0), Figure(r.views, 0),
-            error_figure(r.top1_err, r.images), error_figure(r.top5_err, r.images),
-            r.provider, r.precision, r.changed or None, r.verified or None,
-        ]
-        for r in results.results
+    runs = {result.key: run for run in reversed(results.runs) for result in run.results}
+    rows = [_run_line(result, runs.get(result.key)) for result in results.results]
+    notes = [INTERVALS, "Minutes: of the training's steps; evaluations and pauses are left out."]
+    return Table("runs", "Runs: everything measured, error rates in percent", columns, rows, notes, lifts=True)
+
+
+def _run_line(r: Result, run: RunRecord | None) -> list[Cell]:
+    name = run.name if run else r.source.parent.name
+    seed, minutes = (run.recipe.get("seed"), run.minutes()) if run else (None, None)
+    return [
+        name, r.recipe, r.changed or None, None if seed is None else Figure(seed, 0), r.model,
+        r.dataset, r.split, r.verified or None, Figure(r.images, 0), Figure(r.views, 0),
+        error_figure(r.top1_err, r.images), error_figure(r.top5_err, r.images),
+        None if minutes is None else Figure(minutes, 1 if minutes < 10 else 0), r.provider, r.precision,
     ]  # fmt: skip
-    return Table("runs", "Runs: everything measured, error rates in percent", columns, rows, [INTERVALS])
 
 
 def refused_table(paper: Paper, results: list[Result]) -> Table:

@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.diagram import figure2
-from alexnet_zoo.report.figures import challenge_chart, figure1, learning_curves, starts, to_bytes
+from alexnet_zoo.report.figures import challenge_chart, data_of, figure1, learning_curves, starts, to_bytes
 from alexnet_zoo.report.kernels import figure3, load_kernels, selectivity
 from alexnet_zoo.report.measured import Results, RunRecord, read_sources
 from alexnet_zoo.report.networks import layers_of, networks_table
@@ -96,19 +96,42 @@ def test_figure1_says_the_spread_over_seeds(tmp_path):
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["ReLU", "tanh"]
 
 
-def test_starts_shows_each_watched_run(tmp_path):
+def watched(folder, rate: float, silent: float) -> RunRecord:
+    """A run of 21 steps, watched in every tenth."""
+    folder.mkdir()
     steps = [dict(step=n, loss=2.3 + n / 100) for n in (1, 11, 21)]
-    look = [
-        dict(step=row["step"], column=0, gradient_norm={"conv1": 0.1, "fc8": 1}, silent={"relu1": 1}) for row in steps
-    ]
+    shares = {"relu1": 0.01, "relu2": silent, "relu3": 0.5}
+    gradients = {"conv1": 0.1, "conv2": 5, "fc8": 1}
+    look = [dict(step=row["step"], column=0, gradient_norm=gradients, silent=shares) for row in steps]
     for name, rows in (("metrics", steps), ("layers", look)):
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3')
-    figure = starts([replace(run_with(tmp_path, train_top1=[10]), data={"classes": ["cat", "dog"]})])
-    loss, gradients, silent = figure.axes
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 3')
+    recipe = {"name": "init-published", "lr": rate}
+    return replace(run_with(folder, train_top1=[10]), name=folder.name, recipe=recipe, data={"classes": ["cat", "dog"]})
+
+
+def test_starts_shows_each_watched_run(tmp_path):
+    runs = [watched(tmp_path / "fast", 0.01, 0.2), watched(tmp_path / "slow", 0.001, 0.3)]
+    figure = starts(runs)
+    loss, *panels = figure.axes
+    assert loss.get_title() == "init-published"
     assert list(loss.lines[0].get_ydata()) == pytest.approx(np.array([2.31, 2.41, 2.51]) / np.log(2))
-    assert [line.get_label() for line in gradients.lines] == ["conv1", "fc8"]
-    assert list(silent.lines[0].get_ydata()) == [100, 100, 100]
+    assert [line.get_linestyle() for line in loss.lines[:2]] == ["-", "--"]
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert labels == ["rate 0.01, 2 classes", "rate 0.001, 2 classes"]
+    shown = ["gradient of conv1", "gradient of fc8", "silent in relu2, %", "silent in relu3, %"]  # relu1 hardly is
+    assert [axes.get_ylabel() for axes in panels] == shown
+    assert list(panels[2].lines[1].get_ydata()) == [30, 30, 30]
     assert drawn_width(figure)[1] > 0.005
+    rows = data_of(figure).splitlines()
+    assert rows[0] == "panel,series,x,y" and "gradient of conv1,slow,11,0.1" in rows
+
+
+def test_an_svg_file_has_dark_colours_too(tmp_path):
+    figure = learning_curves(run_with(tmp_path, train_top1=[10, 20]))
+    svg = to_bytes(figure, "svg").decode()
+    assert "prefers-color-scheme:dark" in svg and '[style*="stroke: #000000"]{stroke:#e8e8e8!important}' in svg
+    assert ">error, %</text>" in svg  # text, not outlines of letters
+    assert data_of(figure).splitlines() == ["panel,series,x,y", '"error, %",training,1,90', '"error, %",training,2,80']
 
 
 def test_challenge_chart_shows_only_verified_measurements(tmp_path, made):

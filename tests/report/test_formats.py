@@ -1,21 +1,25 @@
 import csv
 import io
+import re
 import shutil
 import subprocess
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 
-from alexnet_zoo.report.formats import Code, Column, Figure, Table, to_csv, to_latex, to_markdown
-from alexnet_zoo.report.measured import Results
+from alexnet_zoo.report.formats import Code, Column, Figure, Table, stacked, to_csv, to_markdown
+from alexnet_zoo.report.latex import to_latex
+from alexnet_zoo.report.measured import Results, read_sources
 from alexnet_zoo.report.page import html_page
 from alexnet_zoo.report.report import make_tables
 
+PUBLISHED = Path(__file__).parents[2] / "reports" / "published"
 TABLE = Table(
     "demo",
     "Errors & <effects>, 100%",
     [
-        Column("name", "Name", width=0.3),
+        Column("name", "Name"),
         Column("error", "Error", numeric=True, interval=True),
         Column("how", "How", aside=True),
     ],
@@ -65,23 +69,48 @@ def test_html_is_escaped_and_has_headers():
     assert tags.count("td") == 6 and tags.count("th") == 3 + 3 and tags.count("caption") == 1
     assert "b" not in tags and "[x] <b>_y_</b> | z" in cells.text
     assert [a["scope"] for tag, a in cells.tags if tag == "th"] == ["col"] * 3 + ["row"] * 3
-    assert {"class": "number", "data-sort": "40.66"} in [a for tag, a in cells.tags if tag == "td"]
+    (cell,) = [attributes for _, attributes in cells.tags if attributes.get("data-sort") == "40.66"]
+    assert cell == {"data-title": "Error", "class": "number figure interval", "data-sort": "40.66"}
 
 
-def test_latex_compiles(tmp_path):
+@pytest.mark.parametrize("columns", ["onecolumn", "twocolumn"])
+def test_latex_fits_its_page(tmp_path, columns):
+    """Whatever is too wide, overprints its neighbour in an article of two columns."""
     if not shutil.which("pdflatex"):
         pytest.skip("no pdflatex on this machine (Debian: texlive-latex-base, texlive-latex-recommended)")
-    head = "\\documentclass{article}\n\\usepackage{booktabs}\n\\begin{document}\n"
-    tables = [TABLE, *make_tables(Results([], [], []))]
-    document = head + "\n".join(map(to_latex, tables)) + "\\end{document}\n"
+    head = f"\\documentclass[{columns}]{{article}}\n\\usepackage{{booktabs,longtable}}\n\\begin{{document}}\n"
+    tables = [TABLE, *make_tables(read_sources([PUBLISHED]))]
+    document = head + "Words of the article.\n\n".join(map(to_latex, tables)) + "\\end{document}\n"
     (tmp_path / "demo.tex").write_text(document, encoding="utf-8")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "demo.tex"]
-    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stdout[-2000:]
+    for _ in range(2):  # longtable finds its widths in the first run
+        ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stdout[-2000:]
+    assert [width for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", ran.stdout) if float(width) > 2] == []
+    captions = re.findall(r"\\caption\{(.*)", document)
+    assert len(captions) == len(tables) and not any(caption.startswith("Table") for caption in captions)
+    assert document.count("longtable}{") >= 2  # the claims and the runs are longer than a page
 
 
 def test_latex_escapes():
     text = to_latex(TABLE)
-    assert r"\textless{}b\textgreater{}\_y\_" in text and r"50\% \& more \#1 $\times$ 2" in text
-    assert r"\toprule" in text and r"\bottomrule" in text and text.count(" \\\\\n") == 4
+    assert r"\textless{}b\textgreater{}\_\allowbreak{}y\_" in text and r"50\% \& more \#1 $\times$ 2" in text
+    assert r"\toprule" in text and r"\bottomrule" in text and text.count(r" \tabularnewline") == 4
     assert "\n% 1 CNN*: alexzoo report a_b --out c|d\n" in text
+
+
+def test_what_nobody_measured_stands_apart_and_what_does_not_vary_above():
+    columns = [Column("a", "A"), Column("b", "B", under="a"), Column("c", "C", numeric=True), Column("d", "D")]
+    rows = [["x", "one", Figure(1), "same"], ["y", "y", None, "same"], ["z", None, Figure(3), "same"]]
+    table = Table("demo", "Demo", columns, rows, tried="c", lifts=True)
+    assert [row[0] for row in table.measured().rows] == ["x", "z"]
+    rest = table.unmeasured()
+    assert [column.key for column in rest.columns] == ["a", "b", "d"] and rest.rows == [["y", "y", "same"]]
+    kept, said = table.lifted()
+    assert [column.key for column in kept.columns] == ["a", "b", "c"] and said == "The same in all rows: d same."
+    assert table.stacks() == [[0, 1], [2], [3]]
+    assert [stacked(row, [0, 1]) for row in rows] == [["x", "one"], ["y"], ["z"]]  # nothing twice
+    assert to_csv(table).splitlines()[1] == "x,one,1.0,same"  # a file for machines keeps every column
+    assert "The same in all rows: d same." in to_markdown(table) and "| x | one | 1.0 |" in to_markdown(table)
+    one = Table("one", "One", columns, rows[:1], lifts=True)
+    assert one.lifted()[1] == "The same in all rows: b one; c 1.0; d same."

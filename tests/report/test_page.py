@@ -1,3 +1,4 @@
+import html
 import json
 import re
 import shutil
@@ -5,6 +6,7 @@ import subprocess
 import sys
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 import timm
@@ -20,7 +22,7 @@ from alexnet_zoo.train.recipe import load_recipe, save_recipe
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
          "--disable-background-networking", "--disable-component-update", "--disable-sync"]  # fmt: skip
-VOID = {"meta", "link", "img", "br", "hr"}
+VOID = {"meta", "link", "img", "br", "hr", "input", "wbr"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +71,8 @@ def test_the_page_is_whole_and_accessible(page):
         if tag == "img":
             assert len(attributes["alt"]) > 20 and attributes["src"].startswith("data:image/")
         if tag == "a":
-            assert attributes["href"].removeprefix("#") in outline.ids
+            held = attributes["href"].startswith(("data:", "figures/")) and attributes["download"]
+            assert held or attributes["href"].removeprefix("#") in outline.ids
         if tag == "th":
             assert attributes["scope"] in ("row", "col")
         assert attributes.get("aria-labelledby", outline.ids[0]) in outline.ids
@@ -78,27 +81,48 @@ def test_the_page_is_whole_and_accessible(page):
 def test_the_page_says_what_was_measured_and_escapes_it(page):
     text = page.read_text()
     assert "40.90 [40.47, 41.33]" in text  # the interval by hand: 40.9 +- 1.96 * sqrt(.409 * .591 / 50000)
+    assert text.count("5.00 [3.19, 7.76]") == 2  # of both views, in "Each run"
+    assert text.index("<strong>40.90%</strong>") < text.index(" of 20 claims tried</h2>")
     assert "&lt;b&gt;&amp;amp;&lt;/b&gt;" in text and "<b>&amp;" not in text and "a &lt;device&gt;" in text
     assert "alexzoo reproduce digits --gpus 2 --set epochs=5" in text
     assert "http://" not in text and "https://" not in text
 
 
 PROBE = """<script>
-const table = document.querySelector("#runs table");
-const rows = () => [...table.tBodies[0].rows].map((row) => row.cells[6].innerText);
-const button = table.tHead.rows[0].cells[6].querySelector("button");
-const seen = { before: rows() };
-button.focus(); seen.focused = document.activeElement === button;
-button.click(); seen.up = rows(); button.click(); seen.down = rows();
-seen.sort = table.tHead.rows[0].cells[6].getAttribute("aria-sort");
+for (const details of document.querySelectorAll("details")) details.open = true;
+const table = document.querySelector("#runs table"), heads = [...table.tHead.rows[0].cells];
+const column = heads.findIndex((head) => head.innerText.includes("Top-1"));
+const rows = () => [...table.tBodies[0].rows].map((row) => row.cells[column].innerText.trim());
+const button = heads[column].querySelector("button"), seen = { width: innerWidth, before: rows() };
+button.click(); seen.up = rows(); button.click(); seen.down = rows(); seen.sort = heads[column].ariaSort;
 seen.loaded = [...document.images].every((image) => image.complete && image.naturalWidth > 0);
-seen.wide = document.documentElement.scrollWidth <= innerWidth; seen.width = innerWidth;
+seen.wide = [...document.querySelectorAll("body *:not(.skip, .hidden, .hidden *, option)")]
+  .filter((one) => one.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+  .map((one) => one.outerHTML.slice(0, 80));
+const image = document.querySelector(".enlarge");
+image.click(); seen.enlarged = document.querySelector("dialog").open && !!document.querySelector("dialog img").src;
+document.querySelector("dialog button").click(); seen.closed = !document.querySelector("dialog").open;
+const line = document.querySelector(".run"), box = document.querySelector("#curves input");
+seen.shown = getComputedStyle(line).display; box.click(); seen.hidden = getComputedStyle(line).display; box.click();
+const at = document.querySelector(".run polyline").points[0];
+const { x, y } = new DOMPoint(at.x, at.y).matrixTransform(document.querySelector(".plot").getScreenCTM());
+document.querySelector(".plot").dispatchEvent(new PointerEvent("pointermove", { clientX: x, clientY: y }));
+seen.tip = document.querySelector("output").textContent;
+const file = [...document.querySelectorAll("a[download='runs.csv']")][0].href.split(",")[1];
+seen.file = atob(file).split("\\n")[0];
+seen.svg = document.querySelector("a[data-of]").href.slice(0, 14);
+seen.paper = getComputedStyle(document.body).backgroundColor;
 seen.errors = errors; seen.requests = performance.getEntriesByType("resource").map((entry) => entry.name.slice(0, 20));
-document.title = "SEEN" + JSON.stringify(seen) + "SEEN";
+parent.postMessage(seen, "*");
 </script></body>"""
 EARLY = """<body><script>const errors = []; addEventListener("error", (e) => errors.push(e.message), true);
 addEventListener("securitypolicyviolation", (e) => errors.push(e.blockedURI));
 const logged = console.error; console.error = (...words) => errors.push(words.join(" "));</script>"""
+WIDTHS = (1400, 800, 390)
+FRAMES = """<body><script>const seen = [];
+addEventListener("message", ({ data }) => { seen.push(data);
+  if (seen.length === 3) document.title = "SEEN" + JSON.stringify(seen) + "SEEN"; });
+</script>""" + "".join(f'<iframe src="probed.html" width="{w}" height="900" style="border:0"></iframe>' for w in WIDTHS)
 
 
 def chromium(page, *arguments) -> subprocess.CompletedProcess:
@@ -107,25 +131,45 @@ def chromium(page, *arguments) -> subprocess.CompletedProcess:
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
 
+@pytest.fixture(scope="module")
+def frames(page):
+    """A page that shows the report in three widths at once, and tells what was seen in each."""
+    page.with_name("probed.html").write_text(page.read_text().replace("<body>", EARLY).replace("</body>", PROBE))
+    page.with_name("frames.html").write_text(FRAMES)
+    return page.with_name("frames.html")
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
-def test_in_a_real_browser(page):
-    probed = page.with_name("probed.html")
-    probed.write_text(page.read_text().replace("<body>", EARLY).replace("</body>", PROBE))
-    log = page.with_name("network.json")
-    ran = chromium(probed, "--dump-dom", "--window-size=500,900", f"--log-net-log={log}", "--enable-logging=stderr")
-    seen = json.loads(re.search("SEEN(.*)SEEN", ran.stdout)[1].replace("&amp;", "&"))
-    assert seen["errors"] == [] and "CONSOLE" not in ran.stderr
-    assert all(name.startswith("data:") for name in seen["requests"]) and seen["loaded"] and seen["focused"]
-    assert seen["before"] == ["5.00 [3.19, 7.76]", "5.00 [3.19, 7.76]", "40.90 [40.47, 41.33]"]
-    assert seen["up"] == seen["before"] and seen["down"] == seen["before"][::-1] and seen["sort"] == "descending"
-    assert seen["wide"], "the page scrolls sideways at phone width"
+@pytest.mark.parametrize(("scheme", "paper"), [("1", "rgb(255, 255, 255)"), ("0", "rgb(22, 24, 28)")])
+def test_in_a_real_browser_light_and_dark(frames, scheme, paper):
+    log = frames.with_name("network.json")
+    options = ["--dump-dom", "--virtual-time-budget=5000", "--window-size=1500,900", f"--log-net-log={log}"]
+    options += ["--enable-logging=stderr", f"--blink-settings=preferredColorScheme={scheme}"]
+    ran = chromium(frames, *options)
+    assert "CONSOLE" not in ran.stderr
+    every = json.loads(html.unescape(re.search("SEEN(.*?)SEEN", ran.stdout)[1]))
+    assert sorted(seen["width"] for seen in every) == sorted(WIDTHS)
+    for seen in every:
+        assert seen["errors"] == [] and all(name.startswith("data:") for name in seen["requests"]) and seen["loaded"]
+        assert seen["wide"] == [], f"cut or scrolled at {seen['width']} pixels"
+        assert [row.split()[0] for row in seen["before"]] == ["5.00", "5.00", "40.90"]
+        assert seen["up"] == seen["before"] and seen["down"] == seen["before"][::-1] and seen["sort"] == "descending"
+        assert seen["enlarged"] and seen["closed"] and (seen["shown"], seen["hidden"]) == ("inline", "none")
+        assert seen["tip"] == "digits, test: 90.0% after 1 epochs"
+        assert seen["file"].startswith("run,recipe,changed,seed,model,")
+        assert seen["svg"] == "data:image/svg" and seen["paper"] == paper
     asked = re.findall(r'"url":"\w+://([^/"]+)', log.read_text())
     own = (".google.com", ".googleapis.com")  # what Chromium itself asks at its start
     assert all(host.endswith(own) for host in asked), asked
 
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine (Debian: apt-get install chromium)")
+def test_the_published_report_is_printed_on_ten_pages_at_most(page):
     pdf = page.with_name("report.pdf")
-    chromium(page, f"--print-to-pdf={pdf}")
-    assert pdf.read_bytes().startswith(b"%PDF") and len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) >= 3
+    published = Path(__file__).parents[2] / "reports" / "published" / "report.html"
+    command = [CHROMIUM, *FLAGS, f"--user-data-dir={page.parent / 'profile'}", f"--print-to-pdf={pdf}"]
+    subprocess.run([*command, published.as_uri()], capture_output=True, timeout=60, check=True)
+    assert 3 <= len(re.findall(rb"/Type\s*/Page\b", pdf.read_bytes())) <= 10
 
 
 def test_model_card(tmp_path, made):
