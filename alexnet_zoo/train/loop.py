@@ -5,6 +5,7 @@ import json
 import math
 import signal
 import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from typing import Any
@@ -24,6 +25,7 @@ from alexnet_zoo.train.columns import hang_seconds
 from alexnet_zoo.train.inputs import DROPOUT, Inputs
 from alexnet_zoo.train.optim import Schedule
 from alexnet_zoo.train.profile import gather_records, profile_table, record_of
+from alexnet_zoo.train.readout import Readout
 from alexnet_zoo.train.run import Run, append_metrics, append_summary, forget_after
 from alexnet_zoo.train.saving import Done
 from alexnet_zoo.train.step import make_step
@@ -50,6 +52,8 @@ class Training:
         self.schedule = Schedule(recipe, self.steps)
         self.lr = recipe.lr  # of the last step
         self.done = Done()
+        self.behind = 1 if run.layout.device.type == "cuda" else 0  # steps that are under way while the next one begins
+        self.under_way: deque[tuple[int, float, Readout]] = deque()  # their numbers, rates, and what they found
         self.stop_asked = False
         self.saved_at = time.monotonic()
 
@@ -67,21 +71,16 @@ class Training:
         loader = self.inputs.of_epoch(done.epoch, steps, self.schedule.colour)
         for batch in loader:
             with self.train_step.timed("step"):
-                loss, wrong, stop, save = self.train_batch(batch).tolist()
-            self.count(loss, wrong)
-            if self.layout.first:
-                self.record(loss, wrong, loader.waited / (time.monotonic() - began))
-                progress.update(self.recipe.batch_size, **self.shown())
-            if stop or save:
-                self.save()
-            if stop:
-                raise Interrupted(f"stopped at epoch {done.epoch + 1}, step {done.step} of {self.steps}", 130)
+                found = self.train_batch(batch)
+            self.under_way.append((self.step, self.lr, found))
+            self.end_steps(self.behind, progress, loader.waited / (time.monotonic() - began))
+        self.end_steps(0, progress, loader.waited / (time.monotonic() - began))
         self.train_step.watches["data wait"].total += loader.waited
         seconds = time.monotonic() - began
         images = len(steps) * self.recipe.batch_size
         return {"images_per_s": round(images / seconds, 1), "data_wait": round(loader.waited / seconds, 4)}
 
-    def train_batch(self, batch: Batch) -> Tensor:
+    def train_batch(self, batch: Batch) -> Readout:
         """Takes one step; returns what all processes agree on: loss, wrong, stop and save, summed."""
         layout, epochs = self.layout, self.step / self.steps
         faulthandler.dump_traceback_later(hang_seconds())  # shows where it stands, should no other step begin by then
@@ -90,26 +89,41 @@ class Training:
         if self.watch:
             self.watch.begin(self.step)
         inputs, labels = self.inputs.to_device(batch, noisy=self.schedule.colour(epochs) == "as_run")
-        return self.agree(*self.train_step(inputs, labels))
+        found = self.agree(*self.train_step(inputs, labels))
+        self.done.step += 1
+        return found
 
-    def agree(self, loss: Tensor, wrong: Tensor) -> Tensor:
+    def agree(self, loss: Tensor, wrong: Tensor) -> Readout:
         """Sums (loss, wrong, stop, save) over all processes: none may stop or save alone."""
         minutes = (time.monotonic() - self.saved_at) / 60
-        flags = [float(self.stop_asked), float(self.layout.first and minutes >= self.recipe.checkpoint_minutes > 0)]
-        stats = torch.stack(
-            [loss.double(), wrong.double(), *torch.tensor(flags, dtype=torch.float64, device=loss.device)]
-        )
-        layout = self.layout
+        save = self.layout.first and minutes >= self.recipe.checkpoint_minutes > 0
+        flags = [loss.new_full((), flag, dtype=torch.float64) for flag in (self.stop_asked, save)]
+        stats = torch.stack([loss.double(), wrong.double(), *flags])
         if dist.is_initialized():
-            stats[:2] /= layout.columns  # each column computed the same loss
-            dist.all_reduce(stats, group=layout.everyone)
-        return stats
+            dist.all_reduce(stats, group=self.layout.everyone)
+        return Readout(stats)
 
-    def count(self, loss: float, wrong: float) -> None:
+    def end_steps(self, behind: int, progress: Progress, data_wait: float) -> None:
+        """Reads what steps found, but for the last `behind`; of all of them before it saves or stops."""
+        stop = save = False
+        while len(self.under_way) > (0 if stop or save else behind):
+            step, lr, found = self.under_way.popleft()
+            loss, wrong, *asked = found.read()
+            loss, wrong = loss / self.layout.columns, wrong / self.layout.columns  # each column computed the same
+            stop, save = stop or asked[0] > 0, save or asked[1] > 0
+            self.count(step, loss, wrong)
+            if self.layout.first:
+                self.record(step, lr, loss, wrong, data_wait)
+                progress.update(self.recipe.batch_size, **self.shown())
+        if stop or save:
+            self.save()
+        if stop:
+            raise Interrupted(f"stopped at epoch {self.done.epoch + 1}, step {self.done.step} of {self.steps}", 130)
+
+    def count(self, step: int, loss: float, wrong: float) -> None:
         if not math.isfinite(loss):
-            problem = f"the loss is {loss} at step {self.step + 1}"
+            problem = f"the loss is {loss} at step {step}"
             raise UserError(f"{self.run.folder}: {problem}; the last checkpoint is good, lower the rate")
-        self.done.step += 1
         self.done.images += self.recipe.batch_size
         self.done.loss += loss
         self.done.wrong += wrong
@@ -122,12 +136,12 @@ class Training:
             "err": f"{100 * done.wrong / done.images:.1f}%",
         }
 
-    def record(self, loss: float, wrong: float, data_wait: float) -> None:
+    def record(self, step: int, lr: float, loss: float, wrong: float, data_wait: float) -> None:
         """Writes a line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
-        step, batch = self.step, self.recipe.batch_size
+        batch = self.recipe.batch_size
         if step % STEPS_A_LINE == 0 or step < STEPS_A_LINE:
             row = {"step": step, "epoch": self.done.epoch + 1, "loss": loss / batch, "err": 100 * wrong / batch}
-            append_metrics(self.run.folder, {**row, "lr": self.lr, "data_wait": round(data_wait, 4)})
+            append_metrics(self.run.folder, {**row, "lr": lr, "data_wait": round(data_wait, 4)})
 
     # The end of an epoch
 

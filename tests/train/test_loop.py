@@ -17,7 +17,7 @@ from alexnet_zoo.models.timm_model import EXPECTS
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint, sealed
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.inputs import Inputs
-from alexnet_zoo.train.loop import Interrupted, Training, train
+from alexnet_zoo.train.loop import Interrupted, Training, stopped_by_signals, train
 from alexnet_zoo.train.run import Run
 
 
@@ -71,6 +71,28 @@ def test_interrupted_and_resumed_ends_with_the_same_weights(tmp_path, digits, sm
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(parts)
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert recorded(parts) == recorded(tmp_path / "whole")
+
+
+def test_numbers_that_are_read_a_step_later_are_the_same(tmp_path, digits, small_recipe):
+    """As on CUDA, where a step is under way while the next one begins: records, and where Ctrl-C stops."""
+    recipe = small_recipe("epochs=2", "checkpoint_minutes=0.001")
+    train(Run(tmp_path / "whole", recipe, digits))
+    (tmp_path / "late").mkdir()
+    late = Training(Run(tmp_path / "late", recipe, digits))
+    late.behind = 1
+    interrupt_at(12, tmp_path / "late")
+    with pytest.raises(Interrupted), stopped_by_signals(late):
+        late.fit()
+    _, _, state = load_checkpoint(list_checkpoints(tmp_path / "late" / "checkpoints")[-1])
+    done = state["done"]
+    assert done["step"] * recipe.batch_size == done["images"] and not late.under_way
+    late = Training(Run(tmp_path / "late", recipe, digits))
+    late.behind = 1
+    late.resume()
+    late.fit()
+    whole, parts = weights_of(tmp_path / "whole"), weights_of(tmp_path / "late")
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    assert recorded(tmp_path / "late") == recorded(tmp_path / "whole")
 
 
 def test_stops_once_the_training_error_is_low_enough_and_does_not_go_on(tmp_path, digits, small_recipe):
