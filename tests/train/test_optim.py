@@ -7,13 +7,28 @@ from alexnet_zoo.train.optim import PaperSGD, Schedule, make_optimizer
 from alexnet_zoo.train.recipe import Recipe, load_recipe
 
 
+@pytest.mark.parametrize("momentum", [0.9, 0.0])
+@pytest.mark.parametrize("lr", [0.1, 1e-7])
+def test_a_step_rounds_to_float32_and_no_more(lr, momentum):
+    weight, gradient, velocity = torch.randn(3, 1003, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    w = torch.nn.Parameter(weight.float())
+    optimizer = PaperSGD([w], lr=lr, momentum=momentum, weight_decay=0.0005)
+    v = optimizer.state[w]["velocity"].copy_(velocity * lr)
+    w.grad = gradient.float()
+    optimizer.step()
+    expected = momentum * velocity * lr - 0.0005 * lr * weight - lr * gradient
+    if momentum:  # else nothing is carried on
+        torch.testing.assert_close(v.double(), expected, rtol=1e-5, atol=1e-6 * lr)
+    torch.testing.assert_close(w.detach().double(), weight + expected, rtol=2e-7, atol=1e-7)
+
+
 def test_follows_section_5_through_two_drops_of_the_rate():
     rng = np.random.default_rng(0)
     w, v = rng.normal(size=20), np.zeros(20)
     weight = torch.nn.Parameter(torch.tensor(w))
     optimizer = PaperSGD([weight], lr=0.01, momentum=0.9, weight_decay=0.0005)
     for step in range(90):
-        eps = 0.01 / 10 ** (step // 30)
+        eps = (1 + 0.01 / 10 ** (step // 30)) - 1  # rounded as rates are
         gradient = rng.normal(size=20)
         v = 0.9 * v - 0.0005 * eps * w - eps * gradient
         w = w + v
