@@ -1,18 +1,23 @@
 """What a step sees: which images, cropped where, and how they become the network's input (sections 2 and 4.1)."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from alexnet_zoo.cores import cores
 from alexnet_zoo.data.batches.augment import AS_RUN_SCALE, Crops, centre_crop, draw_crops, to_input
+from alexnet_zoo.data.batches.cutters import Cutters
 from alexnet_zoo.data.batches.loader import Batch, Prefetch, generator
 from alexnet_zoo.data.prepared.dataset import Prepared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.step import input_form
 
+MOST_CUTTERS = 16  # processes; one gathers what a GPU trains on in half a second in one
 ORDER, CROPS, DROPOUT = range(3)  # what is drawn from (seed, purpose, epoch, step)
 
 
@@ -29,9 +34,13 @@ class Inputs:
         self.check_fits()
         self.steps = len(self.train) // recipe.batch_size
         self.mean = torch.from_numpy(prepared.mean).to(layout.device)
-        self.memory = None  # for a batch, used again by every step on a CPU
-        if layout.device.type == "cpu":
+        self.memory = self.cutters = self.copies = None
+        if layout.device.type == "cpu":  # for a batch, used again by every step
             self.memory = torch.empty(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size)
+        else:  # whose steps are as fast as several cores gather
+            processes = min(MOST_CUTTERS, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
+            self.cutters = Cutters([self.train, self.eval], recipe.crop_size, recipe.batch_size, processes, pinned=True)
+            self.copies = torch.cuda.Stream()
 
     def check_fits(self) -> None:
         recipe, images = self.recipe, len(self.train)
@@ -52,7 +61,7 @@ class Inputs:
 
     def of_epoch(self, epoch: int, steps: range, colour: Callable[[float], str]) -> Prefetch:
         """Gathers this replica's part of an epoch's batches; colour says the kind of noise after so many epochs."""
-        return Prefetch(self.train, self.recipe.crop_size, self.plan(epoch, steps, colour))
+        return Prefetch(self.train, self.recipe.crop_size, self.plan(epoch, steps, colour), self.cutters)
 
     def plan(self, epoch: int, steps: range, colour: Callable[[float], str]) -> Iterator[tuple[np.ndarray, Crops]]:
         """Draws, for each step, indices into the training images and their crops."""
@@ -78,13 +87,30 @@ class Inputs:
         mine = np.arange(self.layout.replica, len(self.eval), self.layout.replicas)
         parts = [mine[i : i + recipe.batch_size] for i in range(0, len(mine), recipe.batch_size)]
         plan = ((part, centre_crop(len(part), recipe.image_size, recipe.crop_size)) for part in parts)
-        return Prefetch(self.eval, recipe.crop_size, plan)
+        return Prefetch(self.eval, recipe.crop_size, plan, self.cutters)
 
     def to_device(self, batch: Batch, noisy: bool = False) -> tuple[Tensor, Tensor]:
         """Makes the network's input, and the labels; as run, noisy images were divided by a constant."""
         scale = self.recipe.input_scale * (AS_RUN_SCALE if noisy else 1.0)
-        device = self.layout.device
-        pixels = batch.pixels.to(device, non_blocking=True)
-        out = None if self.memory is None else self.memory[: len(pixels)]
-        inputs = to_input(pixels, batch.crops.to(device), self.mean, scale, out, self.recipe.mean_place)
-        return inputs, batch.labels.to(device, non_blocking=True)
+        if self.memory is None:
+            return self.to_cuda(batch, scale)
+        out = self.memory[: len(batch.pixels)]
+        return to_input(batch.pixels, batch.crops, self.mean, scale, out, self.recipe.mean_place), batch.labels
+
+    def to_cuda(self, batch: Batch, scale: float) -> tuple[Tensor, Tensor]:
+        """to_device on CUDA: copies while the device still computes what it was told before, then starts one kernel."""
+        from alexnet_zoo.data.batches.input_triton import to_input  # which comes with torch where torch can use CUDA
+
+        device, now = self.layout.device, torch.cuda.current_stream()
+        with torch.cuda.stream(self.copies):
+            parts = batch.pixels, batch.crops.packed(pin_memory=True), batch.labels.pin_memory()
+            parts = [part.to(device, non_blocking=True) for part in parts]
+            batch.copied.record()
+        now.wait_stream(self.copies)
+        for part in parts:
+            part.record_stream(now)  # so that its memory is not used again too early
+        pixels, packed, labels = parts
+        count, size = pixels.shape[:2]
+        inputs = torch.empty(count, 3, size, size, device=device, **input_form(self.recipe))
+        to_input(pixels, packed, self.mean, scale, self.recipe.mean_place == "centre", inputs)
+        return inputs, labels

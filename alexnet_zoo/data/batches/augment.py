@@ -32,14 +32,11 @@ class Crops:
         first = torch.arange(len(self.tops)) // images * images
         return Crops(self.tops[first], self.lefts[first], self.mirror[first], self.colour)
 
-    def pin_memory(self) -> "Crops":
-        """Copy to memory that a GPU fetches by itself."""
-        return Crops(*(field.pin_memory() for field in (self.tops, self.lefts, self.mirror, self.colour)))
-
-    def to(self, device, non_blocking: bool = True) -> "Crops":
-        """Copy to another device, without waiting where the memory is pinned."""
-        fields = (self.tops, self.lefts, self.mirror, self.colour)
-        return Crops(*(field.to(device, non_blocking=non_blocking) for field in fields))
+    def packed(self, pin_memory: bool = False) -> Tensor:
+        """Put all into one float32 (B, 6): top, left, mirror, red, green, blue."""
+        packed = torch.empty(len(self.tops), 6, pin_memory=pin_memory)
+        packed[:, 0], packed[:, 1], packed[:, 2], packed[:, 3:] = self.tops, self.lefts, self.mirror, self.colour
+        return packed
 
 
 def draw_crops(
@@ -124,41 +121,13 @@ def to_input(
     """Compute the network's input: (pixel - mean at the crop's place + colour) / scale, mirrored where asked.
 
     Args: pixels, uint8 (B, s, s, 3), already cropped at `crops`; mean, float32 (S, S, 3), 0..255; scale, of all or
-    (3, 1, 1) of each channel; all on one device; out, on a CPU, where to write the result (memory that is used again
-    is three times as fast as new memory); mean_place, "centre" for the mean image's centre crop under every crop,
-    mirrored or not, as the authors ran it.
-    Returns float32 (B, 3, s, s).
+    (3, 1, 1) of each channel; all on the CPU (input_triton.py does the same on CUDA); out, where to write the result
+    (memory that is used again is three times as fast as new memory); mean_place, "centre" for the mean image's centre
+    crop under every crop, mirrored or not, as the authors ran it.
+    Returns float32 (B, 3, s, s). One image at a time stays in the cache, and is turned around as bytes.
     """
     batch, size = pixels.shape[:2]
-    if pixels.device.type == "cpu":
-        inputs = torch.empty(batch, 3, size, size) if out is None else out
-        _to_input_by_image(pixels, crops, mean, scale, inputs, mean_place)
-        return inputs
-    return _to_input_at_once(pixels, crops, mean, scale, mean_place)
-
-
-def _to_input_at_once(
-    pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor, mean_place: str = "crop"
-) -> Tensor:
-    """to_input on a GPU: the whole batch in each operation."""
-    size = pixels.shape[1]
-    if mean_place == "centre":
-        under = centre_of(mean, size)
-        under = torch.where(crops.mirror[:, None, None, None], under.flip(-1), under)  # inputs are mirrored below
-    else:
-        places = mean.unfold(0, size, 1).unfold(1, size, 1)  # a view: the mean's crop (3, s, s) at every (top, left)
-        under = places[crops.tops, crops.lefts]
-    inputs = pixels.permute(0, 3, 1, 2) - under
-    inputs += crops.colour[:, :, None, None]
-    inputs /= scale
-    return torch.where(crops.mirror[:, None, None, None], inputs.flip(-1), inputs)
-
-
-def _to_input_by_image(
-    pixels: Tensor, crops: Crops, mean: Tensor, scale: float | Tensor, inputs: Tensor, mean_place: str
-) -> None:
-    """to_input on a CPU, bit for bit: one image at a time stays in its cache, and is turned around as bytes."""
-    size, edge = pixels.shape[1], mean.shape[1]
+    edge, inputs = mean.shape[1], torch.empty(batch, 3, size, size) if out is None else out
     upright = mean.permute(2, 0, 1).contiguous()
     means = {False: upright, True: upright.flip(-1)}
     centre = centre_of(mean, size) if mean_place == "centre" else None
@@ -174,3 +143,4 @@ def _to_input_by_image(
             result += colour[:, None, None]
         if divided:
             result /= scale
+    return inputs

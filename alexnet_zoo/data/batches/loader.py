@@ -1,23 +1,27 @@
-"""Batches for training: drawn, gathered in a background thread while the device computes, the same in every layout.
+"""Batches for training: drawn, gathered in the background while the device computes, the same in every layout.
 
 What is random is drawn from (seed, purpose, epoch, step), never from what came before, so that a run resumed at any
 step goes on as if it had not stopped, and one process or many see the same images.
 """
 
-import queue
-import threading
 import time
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from alexnet_zoo.data.batches.augment import Crops
+from alexnet_zoo.data.batches.cutters import Cutters, Cutting
 from alexnet_zoo.data.prepared.dataset import Dataset
+from alexnet_zoo.errors import UserError
 
-AHEAD = 2  # batches gathered before they are asked for
+AHEAD = 2  # batches begun before they are asked for
 
 
 @dataclass
@@ -25,6 +29,7 @@ class Batch:
     pixels: Tensor  # uint8 (B, crop_size, crop_size, 3)
     crops: Crops
     labels: Tensor  # int64 (B,)
+    copied: torch.cuda.Event | None = None  # to be recorded once the pixels have been copied to a device
 
 
 def seed_of(*key: int) -> int:
@@ -39,49 +44,39 @@ def generator(*key: int) -> torch.Generator:
 class Prefetch:
     """Iterates over plan's (indices, crops), each as a Batch; `waited` counts the seconds that the consumer waited.
 
-    In a process that uses CUDA the batches lie in pinned memory: `.to(device, non_blocking=True)` then returns at once.
+    cutters: the processes that gather; without, a thread of this process does.
     """
 
-    def __init__(self, dataset: Dataset, crop_size: int, plan: Iterator[tuple[np.ndarray, Crops]]):
-        self.dataset, self.crop_size, self.plan = dataset, crop_size, plan
+    def __init__(
+        self, dataset: Dataset, crop_size: int, plan: Iterator[tuple[np.ndarray, Crops]], cutters: Cutters | None = None
+    ):
+        self.dataset, self.crop_size, self.plan, self.cutters = dataset, crop_size, plan, cutters
+        self.ahead = cutters.ahead if cutters else AHEAD
         self.waited = 0.0
-        self._queue: queue.Queue = queue.Queue(maxsize=AHEAD)
-        self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._gather, daemon=True)
-        self._thread.start()
-
-    def _gather(self) -> None:
-        try:
-            pin = torch.cuda.is_initialized()
-            for indices, crops in self.plan:
-                pixels = self.dataset.gather(indices, crops.tops, crops.lefts, self.crop_size, pin_memory=pin)
-                labels = torch.from_numpy(self.dataset.labels[indices])
-                if pin:
-                    crops, labels = crops.pin_memory(), labels.pin_memory()
-                self._put(Batch(pixels, crops, labels))
-                if self._stopped.is_set():
-                    return
-            self._put(None)
-        except BaseException as error:  # raised again where the batch is asked for
-            self._put(error)
-
-    def _put(self, item) -> None:
-        while not self._stopped.is_set():
-            try:
-                return self._queue.put(item, timeout=0.5)
-            except queue.Full:
-                continue
 
     def __iter__(self) -> Iterator[Batch]:
+        thread = ThreadPoolExecutor(1)
+
+        def begin(indices: np.ndarray, crops: Crops) -> Cutting | Future:
+            if self.cutters:
+                return self.cutters.begin(self.dataset, indices, crops)
+            return thread.submit(self.dataset.gather, indices, crops.tops, crops.lefts, self.crop_size)
+
+        under_way: deque[tuple[Cutting | Future, np.ndarray, Crops]] = deque()
         try:
             while True:
                 asked = time.perf_counter()
-                item = self._queue.get()
-                self.waited += time.perf_counter() - asked
-                if item is None:
+                for indices, crops in islice(self.plan, self.ahead + 1 - len(under_way)):
+                    under_way.append((begin(indices, crops), indices, crops))
+                if not under_way:
                     return
-                if isinstance(item, BaseException):
-                    raise item
-                yield item
+                gathering, indices, crops = under_way.popleft()
+                pixels = gathering.result()
+                self.waited += time.perf_counter() - asked
+                labels = torch.from_numpy(self.dataset.labels[indices])
+                yield Batch(pixels, crops, labels, getattr(gathering, "copied", None))
         finally:
-            self._stopped.set()
+            thread.shutdown(cancel_futures=True)
+            for gathering, _, _ in under_way if self.cutters else ():
+                with suppress(UserError):  # the processes answer in turn: what nobody asks for any more, too
+                    gathering.result()

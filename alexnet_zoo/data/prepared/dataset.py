@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from alexnet_zoo.cores import cores
+from alexnet_zoo.data.prepared.cut import cut
 from alexnet_zoo.data.prepared.identity import identify
 from alexnet_zoo.data.prepared.shards import ENCODINGS, load_array, open_shard
 from alexnet_zoo.data.prepared.store import FORMAT, PREPARED, PREPARING, read_json
@@ -50,6 +51,7 @@ class Dataset:
         self.unreadable: list[str] = described["unreadable"]
         self.names_file = folder / described["names"]["file"]
         self.labels = load_array(folder / described["labels"]["file"], (described["images"],), np.int64)
+        self.paths = [folder / shard["file"] for shard in described["shards"]]
         self.shards = [open_shard(folder, shard, image_size, encoding) for shard in described["shards"]]
         self.starts = np.cumsum([0] + [len(shard) for shard in self.shards])
         if self.starts[-1] != len(self.labels):
@@ -67,17 +69,22 @@ class Dataset:
     def names(self) -> list[str]:
         return self.names_file.read_text("utf-8", "surrogateescape").split("\n")[:-1]
 
-    def gather(self, indices, tops, lefts, size: int, pin_memory: bool = False) -> torch.Tensor:
+    def places(self, indices) -> tuple[np.ndarray, np.ndarray]:
+        """Find the shard (its number) and the row in it of each image; raise IndexError where there is none."""
+        indices = np.asarray(indices)
+        if len(indices) and not 0 <= indices.min() <= indices.max() < len(self):
+            raise IndexError(f"{self.folder}: {self.name} has no images {indices.min()} to {indices.max()}")
+        numbers = np.searchsorted(self.starts, indices, side="right") - 1
+        return numbers, indices - self.starts[numbers]
+
+    def gather(self, indices, tops, lefts, size: int) -> torch.Tensor:
         """Cut crops out of the images `indices`, with their upper left corners at (tops, lefts).
 
-        Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side;
-        pin_memory, whether a GPU is to fetch the result by itself.
+        Args: three sequences of B whole numbers (tensors on the CPU, arrays or lists); size, the crop's side.
         Returns uint8 (B, size, size, 3), RGB. Only reads, so several threads may call it at once.
         """
-        indices = np.asarray(indices)
-        crops = torch.empty((len(indices), size, size, 3), dtype=torch.uint8, pin_memory=pin_memory)
-        numbers = np.searchsorted(self.starts, indices, side="right") - 1
-        rows = indices - self.starts[numbers]
+        numbers, rows = self.places(indices)
+        crops = torch.empty((len(rows), size, size, 3), dtype=torch.uint8)
         places = (part.tolist() for part in (numbers, rows, np.asarray(tops), np.asarray(lefts)))
         jobs = zip(crops.numpy(), *places, strict=True)
         if self.encoding == "jpeg":
@@ -89,8 +96,8 @@ class Dataset:
         return crops
 
     def _cut(self, job: tuple) -> None:
-        crop, number, row, top, left = job
-        crop[...] = self.shards[number][row, top : top + crop.shape[0], left : left + crop.shape[1]]
+        crop, number, *place = job
+        cut(crop, self.shards[number], *place)
 
     @cached_property
     def _decoders(self) -> ThreadPoolExecutor:

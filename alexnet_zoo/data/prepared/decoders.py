@@ -47,7 +47,7 @@ class Decoders:
         if not answer:
             first = task["files"][0]
             what = "an image" if isinstance(first, dict) else first if isinstance(first, str) else first[0]
-            raise UserError(f"{what}: the process that decoded it and the next images died ({_ending(process)})")
+            raise UserError(f"{what}: the process that decoded it and the next images died ({ending(process)})")
         answer = json.loads(answer)
         if "failed" in answer:
             raise UserError(f"{task['shard']}: cannot be written ({answer['failed']})")
@@ -66,6 +66,7 @@ def _sendable(file):
     return {"base64": base64.b64encode(file).decode()} if isinstance(file, bytes) else file
 
 
-def _ending(process: subprocess.Popen) -> str:
+def ending(process: subprocess.Popen) -> str:
+    """Say how a process ended, once it has."""
     code = process.wait()
     return f"killed by signal {-code}" if code < 0 else f"exit code {code}"

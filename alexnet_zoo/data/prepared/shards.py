@@ -4,8 +4,6 @@
 tenth of the disk, and something to decode at every use.
 """
 
-import io
-import mmap
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +11,11 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from PIL import Image
 
+from alexnet_zoo.data.prepared.cut import OFFSET, Jpegs
 from alexnet_zoo.errors import UserError
 
 ENCODINGS = {"npy": ".npy", "jpeg": ".jpegs"}  # and what their files' names end with
-OFFSET = np.dtype("<i8")
 JPEG_SLOT = 4096  # bytes, beyond those of its pixels, that a JPEG may take
 
 
@@ -70,17 +67,15 @@ def open_shard(folder: Path, shard: dict, image_size: int, encoding: str) -> "np
     return images.view(np.ndarray)  # the same memory; slicing np.memmap itself costs several microseconds more
 
 
-class JpegShard:
-    """Decodes JPEGs one at a time as they are asked for; has len(), [row] and [row, rows, columns] as an array has."""
+class JpegShard(Jpegs):
+    """Opens a file of JPEGs, and finds it whole; has len(), [row] and [row, rows, columns] as an array has."""
 
     def __init__(self, path: Path, images: int, image_size: int):
         self.path, self.shape = path, (images, image_size, image_size, 3)
-        end = OFFSET.itemsize * (images + 1)
-        with _read_whole(path), open(path, "rb") as file:
-            self.bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-        self.offsets = np.frombuffer(self.bytes[-end:], OFFSET) if len(self.bytes) >= end else np.zeros(0, OFFSET)
+        with _read_whole(path):
+            super().__init__(path, images)
         whole = len(self.offsets) == images + 1 and self.offsets[0] == 0 and (np.diff(self.offsets) > 0).all()
-        if not whole or self.offsets[-1] + end != len(self.bytes):
+        if not whole or self.offsets[-1] + self.offsets.nbytes != len(self.bytes):
             raise UserError(f"{path}: is cut short or damaged (its offsets do not fit); prepare the data again")
 
     def __len__(self) -> int:
@@ -90,12 +85,10 @@ class JpegShard:
         return (self[row] for row in range(len(self)))
 
     def __getitem__(self, key) -> np.ndarray:
-        row, *part = key if isinstance(key, tuple) else (key,)
-        if not 0 <= row < len(self):
-            raise IndexError(f"{self.path}: image {row} of {len(self)}")
-        start, end = self.offsets[row : row + 2].tolist()
-        with Image.open(io.BytesIO(self.bytes[start:end])) as image:
-            return np.asarray(image)[tuple(part)]
+        key = key if isinstance(key, tuple) else (key,)
+        if not 0 <= key[0] < len(self):
+            raise IndexError(f"{self.path}: image {key[0]} of {len(self)}")
+        return super().__getitem__(key)
 
 
 def load_array(

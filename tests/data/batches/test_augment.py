@@ -6,8 +6,6 @@ import torch
 
 from alexnet_zoo.data.batches.augment import (
     AS_RUN_SCALE,
-    Crops,
-    _to_input_at_once,
     centre_crop,
     colour_shift,
     draw_crops,
@@ -44,7 +42,6 @@ def test_to_input_against_numpy(batch, mean_place, scale):
     again = torch.full_like(found, 7)
     assert to_input(*arguments, again, mean_place) is again
     assert torch.equal(again, found)
-    assert torch.equal(_to_input_at_once(*arguments, mean_place), found)  # as on a GPU, bit for bit
     for number, (top, left) in enumerate(places):
         under, turned = mean[top : top + s, left : left + s], slice(None, None, -1 if crops.mirror[number] else 1)
         if mean_place == "centre":  # the same, the same way round, under every crop
@@ -128,9 +125,12 @@ def test_ten_crops_against_torchvision():
     assert found == expected and len(found) == 10
 
 
-def test_to_moves_every_field():
-    moved = draw(3).to("meta")
-    assert isinstance(moved, Crops) and {field.device.type for field in vars(moved).values()} == {"meta"}
+def test_packed_holds_every_field():
+    crops = draw(3)
+    packed = crops.packed()
+    assert packed.dtype == torch.float32
+    for column, field in enumerate((crops.tops, crops.lefts, crops.mirror, *crops.colour.T)):
+        assert (packed[:, column] == field).all()
 
 
 def test_chunks_share_place_and_mirror_but_not_colour():
