@@ -12,7 +12,7 @@ PAPERS_OWN = "table2-one-cnn"  # the recipe of the paper's text: sections 3 to 5
 # These change neither what is trained nor how; a seed is what runs of one recipe are expected to differ in.
 IMMATERIAL = {
     "name", "reproduces", "seed", "start_seed", "checkpoint_minutes", "keep_checkpoints", "watch_every", "views",
-    "channels_last",
+    "channels_last", "compile",
 }  # fmt: skip
 
 

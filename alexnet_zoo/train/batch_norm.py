@@ -29,6 +29,7 @@ class ReplicatedBatchNorm(nn.BatchNorm2d):
         self.running_mean, self.running_var = norm.running_mean, norm.running_var
         self.num_batches_tracked = norm.num_batches_tracked
 
+    @torch.compiler.disable  # it waits for other processes
     def forward(self, x: Tensor) -> Tensor:
         if not self.training:
             return super().forward(x)

@@ -10,7 +10,6 @@ and of what has no axis, such as a batch normalisation's count of steps.
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -181,31 +180,3 @@ def merge(
                 f"{name}: the columns hold different values of what they share; this is a bug, report it"
             )
     return whole if layout.column == 0 else None
-
-
-def sum_gradients(model: nn.Module, layout: Layout) -> None:
-    """Adds up the gradients of the replicas, in one message.
-
-    What each column holds is added up in the first, which passes it on: sums of three numbers or more, made
-    twice, may differ in their rounding, and the columns must agree to the last bit.
-    """
-    if layout.replicas == 1:
-        return
-    own: list[Tensor] = []
-    shared: list[Tensor] = []
-    for name, parameter in model.named_parameters():
-        if parameter.grad is not None:
-            both = layout.columns > 1 and is_whole(name, parameter, model.held_whole)
-            (shared if both else own).append(parameter.grad)
-    summed = own + shared if layout.column == 0 else own
-    in_one_message(summed, lambda flat: dist.all_reduce(flat, group=layout.data_group))
-    if shared:
-        in_one_message(shared, lambda flat: dist.broadcast(flat, group=layout.column_group, group_src=0))
-
-
-def in_one_message(tensors: list[Tensor], send: Callable[[Tensor], object]) -> None:
-    """Gives `send` all the numbers of the tensors in one row; what it makes of them goes back into the tensors."""
-    flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-    send(flat)
-    for tensor, part in zip(tensors, flat.split([tensor.numel() for tensor in tensors])):
-        tensor.copy_(part.view_as(tensor))

@@ -10,7 +10,7 @@ from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.step import make_step
 
-TIMED_STEPS = 3  # after one that warms up
+WARM, WARM_COMPILED, TIMED_STEPS = 1, 4, 3  # steps
 
 
 def estimate(recipe: Recipe, images: int, num_classes: int, layout: Layout) -> dict[str, float]:
@@ -24,7 +24,8 @@ def estimate(recipe: Recipe, images: int, num_classes: int, layout: Layout) -> d
     pixels = torch.randn(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size, device=device) * 60
     labels = torch.randint(num_classes, (recipe.batch_size,), device=device)
     with out_of_memory_told(recipe.batch_size):
-        _, *seconds = [step.seconds(pixels, labels) for _ in range(1 + TIMED_STEPS)]
+        warm = WARM_COMPILED if recipe.compile else WARM
+        seconds = [step.seconds(pixels, labels) for _ in range(warm + TIMED_STEPS)][warm:]
     weights, kept = step.weight_bytes, step.kept_bytes // replicas
     copies = 2 + step.state_bytes / weights  # weights, gradients, and the optimiser's state
     if layout.columns > 1:

@@ -82,6 +82,7 @@ class Meeting(nn.Module):
         self.stride, self.padding = getattr(layer, "stride", None), getattr(layer, "padding", None)  # none: Linear
         self.sent_bytes, self.watch = 0, Stopwatch()  # of this column, since the start
 
+    @torch.compiler.disable  # it waits for other processes
     def forward(self, x: Tensor) -> Tensor:
         kind, tensors = x.device.type, [x, self.weight, self.bias]
         if torch.is_autocast_enabled(kind):

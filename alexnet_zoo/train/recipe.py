@@ -92,6 +92,7 @@ class Recipe(BaseModel):
     batch_size: int = Field(128, gt=0)  # over all devices
     precision: Literal["float32", "float64", "bfloat16"] = "float32"
     channels_last: bool = False  # how maps lie in memory: faster for small networks on a CPU
+    compile: bool | Literal["reduce-overhead"] = False  # by torch.compile; the latter records CUDA graphs
     optimizer: Literal["paper", "sgd"] = "paper"  # the rate inside the velocity (section 5), or torch's, outside
     momentum: float = Field(0.9, ge=0, lt=1)
     weight_decay: float = Field(0.0005, ge=0)
@@ -147,6 +148,7 @@ def _refuse_idle(recipe: Recipe, label: str) -> None:
         "lr_drops": schedule if recipe.schedule == "fixed" else "",
         "start_layers": "" if recipe.start_from else "no start_from",
         "new_layers": "" if recipe.start_from else "no start_from",
+        "watch_every": "compile" if recipe.compile else "",
         "crop_chunk": "" if recipe.random_crop or recipe.mirror else "neither random_crop nor mirror",
     }
     for field, reason in reasons.items():

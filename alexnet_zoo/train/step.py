@@ -1,5 +1,7 @@
 """One step of training: the same in training, in the estimate of `--dry-run` and in the benchmarks (section 5)."""
 
+import os
+import shutil
 import time
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,6 +20,7 @@ from alexnet_zoo.train.memory import keep_memory
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.optim import make_optimizer
 from alexnet_zoo.train.recipe import Recipe
+from alexnet_zoo.train.replicas import GradientSum
 from alexnet_zoo.train.stopwatch import Stopwatch
 
 
@@ -33,17 +36,23 @@ class TrainStep:
             keep_memory()
         self.recipe, self.layout = recipe, layout
         self.dtype = torch.float64 if recipe.precision == "float64" else torch.float32
-        self.memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
-        self.model = model.to(layout.device, self.dtype, memory_format=self.memory_format)
+        self.form = input_form(recipe)
+        self.model = model.to(layout.device, self.dtype, memory_format=self.form["memory_format"])
+        self.network, mode = self.model, None if recipe.compile is True else recipe.compile
+        if recipe.compile:
+            self.network = torch.compile(self.model, mode=mode)
+        self.gradient_sum = GradientSum(self.model, layout)
         self.optimizer = make_optimizer(self.model, recipe)
         self.watches: dict[str, Stopwatch] = defaultdict(Stopwatch)
         self.kept_bytes = 0
 
     def logits_of(self, inputs: Tensor) -> Tensor:
-        """Computes the network's output (B, classes) for float32 inputs (B, 3, s, s)."""
-        inputs = inputs.contiguous(memory_format=self.memory_format).to(self.dtype)
+        """Computes the network's output (B, classes) for inputs (B, 3, s, s)."""
+        # compiled once it is known how much a step keeps, and what only sees the images of every step
+        network = self.network if self.kept_bytes and self.model.training else self.model
+        inputs = inputs.to(**self.form)
         with torch.autocast(self.layout.device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-            return self.model(inputs).to(self.dtype)
+            return network(inputs).to(self.dtype)
 
     def __call__(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Trains on this replica's share of a batch; returns its loss, summed, and how many images it gets wrong."""
@@ -54,7 +63,7 @@ class TrainStep:
         self.kept_bytes = self.kept_bytes or kept()
         loss.backward()
         with self.timed("replicas"):
-            columns.sum_gradients(self.model, self.layout)
+            self.gradient_sum.finish()
         with self.timed("optimiser"):
             self.optimizer.step()
             self.optimizer.zero_grad()
@@ -82,6 +91,12 @@ class TrainStep:
         return time.perf_counter() - began
 
 
+def input_form(recipe: Recipe) -> dict:
+    """Says which numbers a network reads, and how they lie in memory: arguments of Tensor.to and torch.empty."""
+    order = torch.channels_last if recipe.channels_last else torch.contiguous_format
+    return {"dtype": getattr(torch, recipe.precision), "memory_format": order}
+
+
 def bytes_of(tensors: Iterable[Tensor]) -> int:
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
@@ -90,6 +105,8 @@ def make_step(recipe: Recipe, num_classes: int, layout: Layout) -> TrainStep:
     """Builds the recipe's network, or the part of it that `layout` gives this process, and its step."""
     check_crop(recipe, num_classes)
     check_precision(recipe.precision, layout.device)
+    if recipe.compile and not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")):
+        raise UserError("compile: torch.compile needs a C++ compiler; install g++, or --set compile=false")
     return TrainStep(columns.build(recipe, num_classes, layout), recipe, layout)
 
 

@@ -11,7 +11,8 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._pytree import tree_leaves
 
 from alexnet_zoo.train.columns import Layout, merge
-from alexnet_zoo.train.step import make_step
+from alexnet_zoo.train.optim import make_optimizer
+from alexnet_zoo.train.step import input_form, make_step
 
 FORMATS = ["channels_last=false", "channels_last=true"]
 
@@ -30,15 +31,26 @@ def test_no_step_asks_for_a_value(small_recipe, memory_format, precision):
     assert loss.shape == wrong.shape == ()
 
 
+@pytest.mark.parametrize("precision", ["precision=float32", "precision=bfloat16"])
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_the_forward_pass_stays_on_the_device(small_recipe, memory_format):
+def test_all_but_the_backward_pass_stays_on_the_device(small_recipe, memory_format, precision):
     """Fake tensors refuse operations on two devices. Backward, torch wants a driver even for these."""
-    step = make_step(small_recipe(memory_format), 10, Layout())
+    input_triton = pytest.importorskip("alexnet_zoo.data.batches.input_triton", reason="no triton")
+    recipe = small_recipe(memory_format, precision)
+    step = make_step(recipe, 10, Layout())
     with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad():
         step.model.to("cuda")
         step.layout = Layout(device=torch.device("cuda"))
-        logits = step.logits_of(torch.empty(128, 3, 64, 64, device="cuda"))
+        inputs = torch.empty(128, 3, 64, 64, device="cuda", **input_form(recipe))
+        pixels, packed, mean = torch.empty(128, 64, 64, 3), torch.empty(128, 6), torch.empty(72, 72, 3)
+        input_triton.to_input(pixels.byte().cuda(), packed.cuda(), mean.cuda(), 1.0, False, inputs)
+        logits = step.logits_of(inputs)
+        optimizer = make_optimizer(step.model, recipe)
+        for parameter in step.model.parameters():
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
     assert logits.is_cuda and logits.shape == (128, 10)
+    assert all(weight.is_cuda for weight in step.model.parameters())
 
 
 @pytest.fixture(params=[0, 1], ids=["column 0", "column 1"])
@@ -91,8 +103,8 @@ def test_what_both_columns_hold_is_summed_once(small_recipe, layout, messages):
     model(torch.rand(12, 3, 64, 64), torch.zeros(12, dtype=torch.long))
     held = {name: p.numel() for name, p in model.model.named_parameters()}
     fc8 = held.pop("fc8.weight") + held.pop("fc8.bias")
-    summed = sum(held.values()) + (fc8 if layout.column == 0 else 0)
-    sent = [
-        (name, group, tensors[0].numel()) for name, group, tensors in messages if name in ("all_reduce", "broadcast")
-    ]
-    assert sent == [("all_reduce", layout.data_group, summed), ("broadcast", layout.column_group, fc8)]
+    sent = [(name, group, tensors[0].numel()) for name, group, tensors in messages if name != "all_gather"]
+    sent = [message for message in sent if message[0] != "all_to_all"]
+    once = [("all_reduce", layout.data_group, fc8)] if layout.column == 0 else []
+    sums = [*once, ("all_reduce", layout.data_group, sum(held.values()))]
+    assert sent == [*sums, ("broadcast", layout.column_group, fc8)]
