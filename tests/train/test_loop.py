@@ -282,3 +282,22 @@ def test_a_run_that_kept_its_velocities_by_their_parameters_names_resumes(tmp_pa
     train(Run(tmp_path / "old", small_recipe("epochs=2"), digits), resume=True)
     whole, resumed = weights_of(tmp_path / "whole"), weights_of(tmp_path / "old")
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
+@pytest.mark.cuda
+def test_on_a_card_a_step_waits_for_nothing_from_the_loader_to_its_numbers(tmp_path, digits, small_recipe):
+    """And sees what it would see on a CPU."""
+    recipe, card = small_recipe("colour=published", "mirror=true"), Layout(device=torch.device("cuda"))
+    training, on_cpu = Training(Run(tmp_path, recipe, digits, card)), Inputs(recipe, digits, Layout())
+    batches = [inputs.of_epoch(0, range(8), training.schedule.colour) for inputs in (training.inputs, on_cpu)]
+    try:
+        for number, (batch, other) in enumerate(zip(*batches, strict=True)):
+            expected, _ = on_cpu.to_device(other)
+            assert torch.equal(training.inputs.to_device(batch)[0].cpu(), expected)
+            torch.cuda.set_sync_debug_mode("error" if number > 1 else "default")  # the first chooses kernels
+            found = training.train_batch(batch)
+            torch.cuda.set_sync_debug_mode("default")
+            assert math.isfinite(found.read()[0])
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+        training.inputs.cutters.close()
