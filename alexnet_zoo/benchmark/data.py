@@ -1,8 +1,10 @@
 """Measures how fast photographs become prepared images, and those batches; against Pillow alone and timm's loader."""
 
 import tempfile
+import threading
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from PIL import Image
 from alexnet_zoo.benchmark.measure import Options, Step, Watch, facts_of, rows_of, timings
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.batches.augment import draw_crops, to_input
+from alexnet_zoo.data.batches.cutters import Cutters
 from alexnet_zoo.data.batches.loader import Prefetch, generator
 from alexnet_zoo.data.prepared import picture
 from alexnet_zoo.data.prepared.dataset import Prepared
@@ -46,25 +49,53 @@ def preparing(options: Options, images: int = 2000, workers: int | None = None) 
     return rows_of(facts_of("prepare", "prepare", None, images, IMAGE), seconds, images, options, watch)
 
 
-def gathering(options: Options, images: int = 512) -> list[dict]:
-    """Measures uint8 crops/s gathered from a prepared folder in memory by one core, and from JPEGs by all cores."""
+def gathering(options: Options, count: int = 2048) -> list[dict]:
+    """Measures uint8 crops/s gathered from prepared folders in memory, as pixels and as JPEGs.
+
+    By a thread of this process (JPEGs: one a core), as on a CPU, and by processes, as on CUDA; both also while another
+    thread launches operations, as training does.
+    """
     batch_size = options.batch_size or 128
-    steps: dict[str, Step] = {}
-    with many(options.photographs, images) as (folder, _), tempfile.TemporaryDirectory() as made:
-        for encoding in ("npy", "jpeg"):
-            dataset = prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding).split("train")
-            indices = np.random.default_rng(0).integers(0, len(dataset), images)
-            tops, lefts = np.random.default_rng(1).integers(0, IMAGE - CROP + 1, (2, images))
-            parts = [slice(start, start + batch_size) for start in range(0, images, batch_size)]
+    with many(options.photographs, count // 4) as (folder, _), tempfile.TemporaryDirectory() as made:
+        pixels, jpegs = (
+            prepare(folder, Path(made) / encoding, IMAGE, encoding=encoding).split("train")
+            for encoding in ("npy", "jpeg")
+        )
+        one, all_cores = (Cutters([pixels, jpegs], CROP, batch_size, workers, pinned=False) for workers in (1, cores()))
+        rows = np.random.default_rng(0).integers(0, len(pixels), count)
+        crops = draw_crops(generator(0), count, IMAGE, CROP, colour="none")
 
-            def step(dataset=dataset, indices=indices, tops=tops, lefts=lefts, parts=parts):
-                for part in parts:
-                    dataset.gather(indices[part], tops[part], lefts[part], CROP)
+        def gather(dataset, cutters) -> None:
+            parts = (slice(start, start + batch_size) for start in range(0, count, batch_size))
+            for _ in Prefetch(dataset, CROP, ((rows[part], crops[part]) for part in parts), cutters):
+                pass
 
-            steps["one core" if encoding == "npy" else "from JPEG"] = step
+        peers = {"one core": (pixels, None), "one process": (pixels, one), "processes": (pixels, all_cores)}
+        peers |= {"from JPEG": (jpegs, None), "processes, from JPEG": (jpegs, all_cores)}
+        steps: dict[str, Step] = {peer: partial(gather, *given) for peer, given in peers.items()}
+        for peer in ("one core", "one process"):
+            steps[f"{peer}, beside launches"] = partial(beside_launches, steps[peer])
         watch = Watch()
         seconds = timings(steps, options)
-    return rows_of(facts_of("gather", "gather", None, batch_size, CROP), seconds, images, options, watch)
+        one.close(), all_cores.close()
+    return rows_of(facts_of("gather", "gather", None, batch_size, CROP), seconds, count, options, watch)
+
+
+def beside_launches(step: Step) -> None:
+    """Takes a step while another thread starts one small operation after another."""
+    over, number = threading.Event(), torch.zeros(1)
+
+    def launch() -> None:
+        while not over.is_set():
+            number.add_(1)
+
+    thread = threading.Thread(target=launch)
+    thread.start()
+    try:
+        step()
+    finally:
+        over.set()
+        thread.join()
 
 
 def loading(options: Options, images: int = 1024) -> list[dict]:
