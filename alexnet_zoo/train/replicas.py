@@ -32,13 +32,16 @@ class GradientSum:
     """
 
     def __init__(self, model: nn.Module, layout: Layout):
-        self.layout, self.buckets, self.left = layout, [], 0  # how many of the buckets have left
+        self.layout, self.left = layout, 0  # how many of the buckets have left
+        self.buckets: list[Bucket] = []
         if layout.replicas == 1:
             return
-        own, shared = [], []
+        own: list[nn.Parameter] = []
+        shared: list[nn.Parameter] = []
         for name, parameter in reversed(list(model.named_parameters())):
             both = layout.columns > 1 and is_whole(name, parameter, model.held_whole)
-            (shared if both else own).append(parameter)
+            if parameter.requires_grad:  # else frozen
+                (shared if both else own).append(parameter)
         self.buckets = [Bucket(part, both) for both, kind in ((True, shared), (False, own)) for part in in_parts(kind)]
         for bucket in self.buckets:
             for parameter in bucket.sums:
