@@ -24,6 +24,8 @@ def push(run: Path, repository: str, data: Path | None, dry_run: bool) -> str:
     """
     if repository.count("/") != 1:
         raise UserError(f"{repository}: name the repository as owner/name", exit_code=2)
+    if not dry_run and get_token() is None:
+        raise UserError(f"{repository}: no token for the Hub; `hf auth login`, or set HF_TOKEN; --dry-run needs none")
     folder = write_folder(run, repository, data)
     if dry_run:
         return f"{folder}: what would be pushed to {repository}; timm reads it as local-dir:{folder}"
@@ -74,13 +76,11 @@ def errors_with_channel_means(record: RunRecord, own: Result, data: Path) -> tup
 
 def upload(folder: Path, repository: str) -> str:
     """Makes the repository where there is none, and uploads the folder; returns its address."""
-    kept = f"{folder} holds what was to be pushed"
-    if get_token() is None:
-        raise UserError(f"{repository}: no token for the Hub; `hf auth login`, or set HF_TOKEN ({kept})")
     try:
         address = HfApi().create_repo(repository, exist_ok=True)
         HfApi().upload_folder(repo_id=repository, folder_path=folder)
     except Exception as error:  # those of its client have no class in common
         reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{repository}: the Hub did not take it ({type(error).__name__}: {reason}); {kept}") from error
+        why = f"{type(error).__name__}: {reason}"
+        raise UserError(f"{repository}: the Hub did not take it ({why}); {folder} holds it") from error
     return str(address)

@@ -89,7 +89,7 @@ def test_what_cannot_be_pushed_is_one_line(run, tmp_path, monkeypatch, card):
     monkeypatch.setattr("huggingface_hub.constants.HF_TOKEN_PATH", str(tmp_path / "none"))
     refused = [(lambda: push(run.folder, "name", None, True), "owner/name"),
                (lambda: push(tmp_path, "owner/name", None, True), "lacks config.json"),
-               (lambda: upload(run.folder / "hub", "owner/name"), "no token for the Hub")]  # fmt: skip
+               (lambda: push(run.folder, "owner/name", None, False), "no token for the Hub")]  # fmt: skip
     for refuse, says in refused:
         with pytest.raises(UserError, match=says) as caught:
             refuse()

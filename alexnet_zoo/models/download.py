@@ -41,7 +41,7 @@ def fetch_published(url: str, seconds: float = SECONDS) -> Path:
     for path in sources.values():
         if path.is_file():
             return path
-    problems = []
+    problems: list[str] = []
     for source, path in sources.items():
         last = len(problems) == len(sources) - 1
         try:

@@ -53,7 +53,7 @@ def compare_networks(first: str, second: str) -> list[Pair]:
     texts, starts = zip(*(_described(name) for name in (first, second)))
     names = [list(own) for own in texts]
     rows = []
-    for kind, i, i_end, j, j_end in SequenceMatcher(None, *names, autojunk=False).get_opcodes():
+    for kind, i, i_end, j, j_end in SequenceMatcher(a=names[0], b=names[1], autojunk=False).get_opcodes():
         if kind != "equal":
             rows += [Pair(name, texts[0][name], None) for name in names[0][i:i_end]]
             rows += [Pair(name, None, texts[1][name]) for name in names[1][j:j_end]]
