@@ -13,7 +13,9 @@ import torch
 import typer
 from PIL import Image
 
+import alexnet_zoo
 from alexnet_zoo.cli import app
+from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.train.loop import train
 from alexnet_zoo.train.recipe import load_recipe
 from alexnet_zoo.train.run import Run
@@ -72,6 +74,13 @@ def test_fine_tuning_in_python(tmp_path, digits, monkeypatch):
         pictures = [Image.new("RGB", (96, 80), (shade,) * 3) for shade in (215, 40)]
         found = [model(transform(picture)[None]).argmax().item() for picture in pictures]
     assert found == [0, 1] and model.num_classes == 2  # bright, dark
+
+
+def test_the_citation_is_of_this_version():
+    yaml = pytest.importorskip("yaml")
+    citation = yaml.safe_load((Path(__file__).parents[1] / "CITATION.cff").read_text())
+    assert citation["version"] == alexnet_zoo.__version__ and citation["license"] == "Apache-2.0"
+    assert citation["references"][0]["title"] == load_paper().paper.title
 
 
 @pytest.mark.slow
