@@ -99,12 +99,12 @@ def _difference(own: tuple[RunRecord, Result], first: tuple[RunRecord, Result | 
     except UserError:  # one of them has no predictions
         pair = None
     if pair is None:
-        bounds = difference(result.top1_err, result.images, reference.top1_err, reference.images)
+        low, high = difference(result.top1_err, result.images, reference.top1_err, reference.images)
         method = "Newcombe; no predictions of both" if same else "Newcombe; other images"
     else:
-        bounds = [100 * float(bound) for bound in one_pair(*pair).interval()]
+        low, high = (100 * float(bound) for bound in one_pair(*pair).interval())
         method = f"paired; {int((pair[0] != pair[1]).sum()):,} images told apart"
-    return [Figure(effect, 2, *bounds, signed=True), method]
+    return [Figure(effect, 2, low, high, signed=True), method]
 
 
 @styled
