@@ -380,7 +380,7 @@ def benchmark(
         bool, typer.Option("--cpu-time", help="With --threads 1: CPU time, for a machine that others use too.")
     ] = False,
     out: Annotated[Optional[Path], typer.Option(help="A folder for the figures as CSV and JSON.")] = None,
-    data: Annotated[Optional[Path], typer.Option(help="Photographs, for prepare, gather and loader.")] = None,
+    data: Annotated[Optional[Path], typer.Option(help="Photographs to read; for --run, its data.")] = None,
     run: Annotated[Optional[Path], typer.Option(help="inference: a run's network, on its images.")] = None,
 ) -> None:
     """Speed, as ratios between candidates measured in one run."""
