@@ -62,7 +62,9 @@ def measure_all(options: Options, out: Path | None, batches: dict[str, list[int]
                 rows += [row | watch.judged(row["others"]) for row in found]  # a part's load is that of the one before
                 write(rows, out, "all")
     if rows:
-        print(grid(rows, COLUMNS, [f"{row['benchmark']:10} {row['model'][:6]:6} {row['peer']}" for row in rows]))
+        networks = [row["model"].removeprefix("alexnet_") for row in rows]
+        names = [f"{row['benchmark']:10} {network:10} {row['peer']}" for row, network in zip(rows, networks)]
+        print(grid(rows, COLUMNS, names))
         print(disturbed(max(rows, key=lambda row: row["others"])))
     if failed:
         raise UserError(f"benchmark all: {len(failed)} parts failed; {'; '.join(failed)}")

@@ -54,6 +54,7 @@ def subject_of(options: Options, model_args: dict) -> Subject:
         test, train = (partial(some_crops, split, network.inputs) for split in (network.test, network.train))
         what = f"images of {network.test.name}, weights of {options.run}"
         return Subject(network.name, network.model.eval(), network.inputs.crop_size, what, test, train)
+    torch.manual_seed(0)  # so that the classes of noise are the same each time
     model = timm.create_model(options.model, **(ALIVE | model_args)).eval()
     side = side_of(model, model_args)
 
