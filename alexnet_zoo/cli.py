@@ -13,8 +13,18 @@ import typer
 from alexnet_zoo.errors import UserError, names_there_are
 from alexnet_zoo.files import check_writable
 
+
+class Commands(typer.core.TyperGroup):
+    """Lists the commands with what each does as a whole sentence, which typer cuts at the end of a line."""
+
+    def format_commands(self, ctx, formatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, command.help) for name, command in self.commands.items()])
+
+
 app = typer.Typer(
     name="alexzoo",
+    cls=Commands,
     help="AlexNet, the reference implementation: every number in the paper is a command.",
     no_args_is_help=True,
     add_completion=False,
@@ -134,16 +144,11 @@ def timm_(
 def recipes(
     name: Annotated[Optional[str], typer.Argument(help="A recipe, for its fields and the files that set them.")] = None,
 ) -> None:
-    """The recipes in reproduce/, with what each reproduces."""
-    from alexnet_zoo.declared import list_declared
-    from alexnet_zoo.train.recipe import explain_recipe, load_recipe
+    """The recipes and studies in reproduce/: what each reproduces, from which data, in how many hours."""
+    from alexnet_zoo.listing import list_recipes
+    from alexnet_zoo.train.recipe import explain_recipe
 
-    if name is not None:
-        return print(explain_recipe(name))
-    for path in list_declared("reproduce"):
-        recipe = load_recipe(path)
-        first = path.read_text().splitlines()[0].lstrip("# ")
-        print(f"{recipe.name:24} {recipe.data:14} {first}")
+    print(list_recipes() if name is None else explain_recipe(name))
 
 
 @app.command(epilog="Example: alexzoo prepare photographs/ prepared/ && alexzoo prepare --check prepared/")

@@ -2,6 +2,7 @@
 
 import tomllib
 from difflib import get_close_matches
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,13 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
         return path
     names = [file.name.removesuffix(suffix) for file in list_declared(folder, suffix)]
     raise UserError(f"{name}: no such file, and not in {folder}/; {names_there_are(stem, names)}", exit_code=2)
+
+
+def notes_of(path: Path) -> dict[str, str]:
+    """Read the comment that opens a file: its first line, as "title", and lines such as "# Cost: ...", as "Cost"."""
+    lines = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())]
+    named = [line.partition(": ") for line in lines[1:]]
+    return {"title": lines[0] if lines else "", **{name: text for name, _, text in named if name.isalpha()}}
 
 
 def read_declared(folder: str, path: Path, own: tuple[str, ...] = ("name",)) -> dict:

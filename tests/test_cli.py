@@ -180,6 +180,7 @@ def test_help_shows_an_example_for_each_command_and_loads_no_room(folder):
     out = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True).stdout
     commands = {name for name in re.findall(r"^  (\w+)  ", out, re.MULTILINE)}
     assert {"models", "recipes", "prepare", "reproduce", "export", "evaluate", "report"} <= commands
+    assert "..." not in out.partition("Usage: alexzoo models")[0].partition("Commands:")[2]  # no sentence is cut
     for command in commands:
         assert f"Example: alexzoo {command}" in out
     assert out.splitlines()[-1] == "[]"
@@ -189,7 +190,12 @@ def test_models_and_recipes_are_listed(inside):
     code, out, _ = inside("models")
     assert code == 0 and re.search(r"alexnet_krizhevsky +60,965,224", out)
     code, out, _ = inside("recipes")
-    assert code == 0 and "table2-one-cnn" in out and "digits" in out
+    groups = {group.splitlines()[0].split(",")[0]: group for group in out.split("\n\n")}
+    assert code == 0 and list(groups)[:4] == ["Table 1", "Table 2", "The paper's other claims", "Studies"]
+    assert "  table2-one-cnn            ILSVRC-2012        130 hours on two GTX 580\n" in groups["Table 2"]
+    assert "  digits                    digits             two minutes on two CPU cores\n" in groups["Our own"]
+    assert re.search(r"  claims +Imagenette +\w+ hours on two CPU cores\n", groups["Studies"])
+    assert max(map(len, out.splitlines())) <= 80 and out.count(" on two ") > 30
     code, out, _ = inside("recipes", "table2-one-cnn-pretrained")
     assert code == 0 and re.search(r"batch_size = 128 +# table2-one-cnn.toml\n", out)
     assert re.search(r"epochs = 54.0 +# table2-one-cnn-pretrained.toml\n", out)
