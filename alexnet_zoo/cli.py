@@ -4,7 +4,9 @@ Every room is imported inside the command that needs it, so that --help and a sl
 at the top of this file imports neither torch nor timm nor numpy.
 """
 
+import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -12,6 +14,7 @@ import typer
 
 from alexnet_zoo.errors import UserError, names_there_are
 from alexnet_zoo.files import check_writable
+from alexnet_zoo.progress import stage
 
 
 class Commands(typer.core.TyperGroup):
@@ -53,6 +56,7 @@ def main() -> None:
         if debug:
             raise
         code = fail(error)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to stop; threads that end would only complain
     sys.exit(code)
 
 
@@ -217,8 +221,9 @@ def reproduce(
     set_: Sets = None,
 ) -> None:
     """Train a row of the paper's tables, export it to ONNX, evaluate that in onnxruntime, write the tables."""
-    from alexnet_zoo.plan import make_plan, with_options
-
+    with nullcontext() if "torch" in sys.modules else stage("loading torch"):
+        from alexnet_zoo import pipeline
+        from alexnet_zoo.plan import make_plan, with_options
     plan = make_plan(recipe, data, gpus, out, resume, set_ or [], columns)
     plan = with_options(plan, profile=profile, device=device)
     if dry_run:
@@ -226,8 +231,6 @@ def reproduce(
 
         print(describe(plan))
     else:
-        from alexnet_zoo import pipeline
-
         pipeline.reproduce(plan)
 
 

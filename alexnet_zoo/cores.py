@@ -1,10 +1,16 @@
-"""This machine: how many cores this process may use, who starts threads on them, and what they are called."""
+"""This machine: its cores, how many this process may use, who starts threads on them; the memory that it took."""
 
 import os
 import platform
+import sys
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 
 def cores() -> int:
@@ -30,3 +36,11 @@ def cpu_name() -> str:
         return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     except (OSError, StopIteration):
         return platform.processor() or platform.machine()
+
+
+def peak_memory() -> int:
+    """Tells how many bytes of memory this process took at most; 0 on Windows, which does not tell Python."""
+    if resource is None:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024  # bytes there, KiB elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -52,7 +52,8 @@ def declared(folder: str, name: str | Path, suffix: str = ".toml") -> Path:
 
 def notes_of(path: Path) -> dict[str, str]:
     """Read the comment that opens a file: its first line, as "title", and lines such as "# Cost: ...", as "Cost"."""
-    lines = [line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), path.read_text().splitlines())]
+    comment = takewhile(lambda line: line.startswith("#"), path.read_text("utf-8").splitlines())
+    lines = [line.lstrip("# ") for line in comment]
     named = [line.partition(": ") for line in lines[1:]]
     return {"title": lines[0] if lines else "", **{name: text for name, _, text in named if name.isalpha()}}
 
@@ -84,7 +85,7 @@ def _with_bases(folder: str, path: Path, own: tuple[str, ...]) -> list[tuple[Pat
     found: list[tuple[Path, dict]] = []
     while path not in (file for file, _ in found):
         try:
-            fields = tomllib.loads(path.read_text())
+            fields = tomllib.loads(path.read_text("utf-8"))
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}: not TOML: {error}; mend the file", exit_code=2) from error
         base = fields.pop("base", None)

@@ -61,7 +61,10 @@ def written_whole(path: Path, advice: str = "make room, or choose another place"
 
 def _sync(path: Path) -> None:
     """Wait until a file, or the names in a folder, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
+    windows = os.name == "nt"  # it opens no folder, and writes no file back that is open to be read
+    if windows and path.is_dir():
+        return
+    descriptor = os.open(path, os.O_RDWR if windows else os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:

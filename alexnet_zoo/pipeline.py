@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from alexnet_zoo.conclusion import conclusion, expected
 from alexnet_zoo.data.batches.noise import Noise
 from alexnet_zoo.data.prepared.dataset import Dataset, Prepared
 from alexnet_zoo.errors import UserError
@@ -22,7 +23,7 @@ from alexnet_zoo.onnx.session import OnnxClassifier, check_device
 from alexnet_zoo.onnx.target import Target
 from alexnet_zoo.pedigree import pedigree_of, to_text
 from alexnet_zoo.plan import Plan, with_starts
-from alexnet_zoo.progress import say
+from alexnet_zoo.progress import say, stage
 from alexnet_zoo.report import write_report
 from alexnet_zoo.report.figures import to_bytes
 from alexnet_zoo.report.graph import draw_graph
@@ -75,28 +76,31 @@ def stages(plan: Plan, prepared: Prepared | None = None) -> list[dict]:
 
 def conclude(run: Run, files: list[Path], device: str) -> list[dict]:
     """Exports a run's network, unless it averages the networks in `files`; measures its errors; writes the report."""
-    files = files or [export(trained_network(run))[0]]
     recipe, folder = run.recipe, run.folder
+    if not files:
+        with stage("exporting to ONNX"):
+            files = [export(trained_network(run))[0]]
     split = run.prepared.split(recipe.test_split)
     rows = []
     for views in recipe.views:
         row, probability = onnx_evaluate.errors_and_probabilities(files, split, views, device)
         rows.append(row | {"recipe": recipe.name})
-        print(in_words(rows[-1]), flush=True)
+        print(in_words(rows[-1]) + expected(recipe, row), flush=True)
         write_predictions(folder / f"predictions-{views}.csv", split, probability)  # for studies, image by image
     (folder / "results.csv").unlink(missing_ok=True)
     append_results(folder / "results.csv", rows)
-    write_report([folder], folder / "report")
-    print(f"networks {', '.join(map(str, files))}; figures {folder}/results.csv; tables {folder}/report/report.md")
+    with stage("writing the report"):
+        write_report([folder], folder / "report")
+    print(conclusion(recipe, rows, folder), flush=True)
     return rows
 
 
 @contextmanager
 def advice_on_interruption(plan: Plan) -> Iterator[None]:
-    """Adds to Interrupted the command that continues the run, in as many processes."""
+    """Adds to Interrupted the command that continues the run, in as many processes; makes it of a Ctrl-C elsewhere."""
     try:
         yield
-    except Interrupted as error:
+    except (Interrupted, KeyboardInterrupt) as error:
         words = ["alexzoo", "reproduce", "--resume", "--out", str(plan.folder)]
         words += ["--gpus", str(plan.gpus)] if plan.gpus > 1 else []
         words += ["--columns", str(plan.columns)] if plan.columns else []
@@ -105,7 +109,8 @@ def advice_on_interruption(plan: Plan) -> Iterator[None]:
         again = shlex.join(words) if begun else "the same command"
         if under_torchrun():
             again = f"the same torchrun command{' and --resume' if begun and not plan.resume else ''}"
-        raise Interrupted(f"{error}; continue with: {again}", error.exit_code) from error
+        stopped = str(error) or "stopped"
+        raise Interrupted(f"{stopped}; continue with: {again}", getattr(error, "exit_code", 130)) from error
 
 
 def export(network: Network, target: Target = onnx_export.PLAIN, out: Path | None = None) -> tuple[Path, str]:

@@ -1,7 +1,10 @@
 """Shows the progress of long work: a bar with the time left on a terminal, plain lines elsewhere."""
 
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from tqdm import tqdm
 
@@ -50,5 +53,38 @@ class Progress:
 
 
 def say(text: str) -> None:
-    """Prints a line on stderr, at once."""
-    print(text, file=sys.stderr, flush=True)
+    """Prints a line on stderr, at once, above the bars that are there."""
+    tqdm.write(text, file=sys.stderr)
+    sys.stderr.flush()
+
+
+@contextmanager
+def stage(text: str, ended=None, brief: bool = False) -> Iterator[None]:
+    """Says what is done within, then for how long so far: each second on a terminal, elsewhere now and then.
+
+    Args: ended, an event of threading or multiprocessing that ends it before the block does; brief, whether it leaves
+    no line where it does not take long.
+    """
+    ended = ended or threading.Event()
+    look = dict(desc=text, bar_format="{desc}: {elapsed}", leave=not brief)
+    bar = tqdm(**look) if sys.stderr.isatty() else None
+    if bar is None and not brief:
+        say(text)
+    counter = threading.Thread(target=_count_seconds, args=(text, bar, ended), daemon=True)
+    counter.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        counter.join()
+
+
+def _count_seconds(text: str, bar: tqdm | None, ended) -> None:
+    began = time.monotonic()
+    while not ended.wait(LINE_EVERY if bar is None else 1.0):
+        if bar is None:
+            say(f"{text}: {tqdm.format_interval(time.monotonic() - began)} so far")
+        else:
+            bar.refresh()
+    if bar is not None:
+        bar.close()

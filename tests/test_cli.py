@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -26,10 +27,12 @@ def folder(tmp_path_factory):
 
 
 def start(folder, *arguments: str) -> subprocess.Popen:
+    (folder / "tmp").mkdir(exist_ok=True)
     environment = {**os.environ, "ALEXZOO_CACHE": str(folder / "cache"), "PYTHONUNBUFFERED": "1"}
+    environment["TMPDIR"] = str(folder / "tmp")
     installed = "import sys; sys.argv[0] = 'alexzoo'; from alexnet_zoo.cli import main; main()"  # as pip's script
     command = [sys.executable, "-c", installed, *arguments]
-    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = dict(stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
     return subprocess.Popen(command, cwd=folder, env=environment, **pipes)
 
 
@@ -37,6 +40,11 @@ def run(folder, *arguments: str) -> tuple[int, str, str]:
     process = start(folder, *arguments)
     out, err = process.communicate(timeout=200)
     return process.returncode, out, err
+
+
+def left_behind(folder) -> list[str]:
+    """What lies in the temporary folder but for what onnxruntime and torch keep there from run to run."""
+    return [path.name for path in (folder / "tmp").iterdir() if not path.name.startswith((".ses", "torchinductor_"))]
 
 
 @pytest.fixture
@@ -49,6 +57,7 @@ def inside(folder, monkeypatch, capfd):
         monkeypatch.setattr(sys, "argv", ["alexzoo", *arguments])
         with pytest.raises(SystemExit) as ended:
             main()
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # a command ends deaf to it
         return ended.value.code or 0, *capfd.readouterr()
 
     return call
@@ -57,8 +66,22 @@ def inside(folder, monkeypatch, capfd):
 def test_the_whole_way_in_two_processes_then_each_stage_alone(folder, inside):
     code, out, err = run(folder, "reproduce", "--gpus", "2", "--out", "run", *SMALL)
     assert code == 0, err
-    assert "the two columns in 2 CPU processes" in err or "2 CUDA devices" in err
+    devices = "2 (CPU processes|CUDA devices)"
+    says = [
+        "loading torch",
+        "starting 2 processes",
+        f"recipe digits: the two columns in {devices}",
+        "preparing the dig",
+    ]
+    says += ["training digits: ", "epoch 1 of 1: training error \\d+.\\d+%, test error \\d+", "exporting to ONNX"]
+    says += ["evaluating test, 10 views", "evaluating test, 1 view", "writing the report"]
+    assert re.search("^" + "(?s:.*)\n".join(f"{line}.*" for line in says), err), err
     assert re.search(r"digits test, 364 images, ten crops: top-1 error \d+\.\d+%", out)
+    files = {"weights": "model.safetensors", "ONNX": "model.onnx", "numbers": "results.csv"}
+    files["report"] = "report/report.html"
+    assert out.splitlines()[-4:] == [f"{name:8} run/{file}" for name, file in files.items()]
+    assert all((folder / "run" / file).stat().st_size > 0 for file in files.values())
+    assert left_behind(folder) == []
     made = ["recipe.toml", "environment.json", "metrics.jsonl", "summary.csv", "model.safetensors", "model.onnx"]
     for name in [*made, "results.csv", "report/report.md", "report/table1.csv", "report/table2.csv"]:
         assert (folder / "run" / name).stat().st_size > 0, name
@@ -119,6 +142,34 @@ def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
     assert [stretch["processes"] for stretch in environment["stretches"]] == [2, 2]  # as before, though not asked for
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "gpus, moment, wait",
+    [
+        ("1", "loading torch", 1.0),
+        ("2", "starting 2 processes", 0.0),
+        ("2", "starting 2 processes", 2.0),
+        ("2", "recipe digits", 0.0),
+        ("1", "exporting to ONNX", 1.0),
+        ("2", "exporting to ONNX", 1.0),
+        ("2", "evaluating test, 10 views", 0.0),
+        ("2", "writing the report", 0.5),
+    ],
+)
+def test_ctrl_c_at_any_moment(folder, gpus, moment, wait):
+    """As a terminal sends it, to all processes: one line, none of torch's, nothing left in the temporary folder."""
+    process = start(folder, "reproduce", "--gpus", gpus, "--out", "any", *SMALL)
+    next(line for line in process.stderr if line.startswith(moment))
+    time.sleep(wait)
+    os.killpg(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    lines = [line for line in err.splitlines() if line and not re.match("recipe|prep|train|epoch|eval|writ", line)]
+    assert process.returncode == 130 and len(lines) == 1, err
+    assert re.match("alexzoo: (error: )?stopped.*(continue with: .*--resume --out any|the same command)", lines[0])
+    assert left_behind(folder) == []
+    shutil.rmtree(folder / "any", ignore_errors=True)
+
+
 @pytest.mark.parametrize(
     "arguments, code, says",
     [
@@ -163,7 +214,7 @@ def test_wrong_arguments_end_in_one_line(folder, inside, arguments, code, says):
 
 def test_a_real_process_says_one_line_and_debug_shows_the_traceback(folder):
     code, _, err = run(folder, "reproduce", "--gpus", "3")
-    assert code == 2 and err.startswith("alexzoo: error: --gpus 3") and err.count("\n") == 1
+    assert code == 2 and err.startswith("loading torch\nalexzoo: error: --gpus 3") and err.count("\n") == 2
     code, _, err = run(folder, "reproduce", "--gpus", "3", "--debug")
     assert code != 0 and "Traceback" in err
 

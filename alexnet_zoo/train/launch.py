@@ -5,10 +5,14 @@ All of them run one function. What only one of them should do, the first does wh
 
 import logging
 import os
+import signal
 import sys
+import tempfile
+import threading
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 
 import torch
@@ -20,6 +24,7 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from alexnet_zoo.cores import cores
 from alexnet_zoo.data.prepared.dataset import open_prepared
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.progress import stage
 from alexnet_zoo.train.columns import Layout, divide, join, planned
 from alexnet_zoo.train.loop import Interrupted, train
 from alexnet_zoo.train.network import create_model
@@ -62,37 +67,85 @@ def in_processes(gpus: int, function, *args):
 
 def launch(gpus: int, function, *args):
     """Runs function(*args) in new processes of this machine; where one fails, stops the rest; UserError says why."""
-    for name in ("torch.distributed", "torch.distributed.elastic", "torch.multiprocessing"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # what matters of it is in the line that UserError says
-    config = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=gpus,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id="alexzoo",
-        max_restarts=0,
-        monitor_interval=0.2,
-        start_method="spawn",
-    )
+    options = dict(min_nodes=1, max_nodes=1, nproc_per_node=gpus, max_restarts=0, monitor_interval=0.2)
+    options |= dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="alexzoo", start_method="spawn")
+    begun = get_context("spawn").Event()
     try:
-        return elastic_launch(config, _in_new_process)(function, *args)[0]
+        with own_temporary_folder(), interrupts_kept_from_children(), stage(f"starting {gpus} processes", begun):
+            logging.disable(logging.ERROR)  # of torch's launcher; what matters of it is in the line that UserError says
+            return elastic_launch(LaunchConfig(**options), _in_new_process)(begun, function, *args)[0]
     except ChildFailedError as error:
         rank, failure = error.get_first_failure()
         raise _as_user_error(rank, gpus, failure) from error
     except SignalException as error:
-        raise Interrupted(
-            f"stopped by {error.sigval.name} after the step under way", 128 + error.sigval.value
-        ) from error
+        raise Interrupted(f"stopped by {error.sigval.name}", 128 + error.sigval.value) from error
+    finally:
+        logging.disable(logging.NOTSET)
+
+
+@contextmanager
+def own_temporary_folder() -> Iterator[None]:
+    """Makes this process and those that it starts put what is temporary into one folder, which goes away at the end.
+
+    torch leaves a file behind of each process that fails.
+    """
+    before = os.environ.get("TMPDIR")
+    with tempfile.TemporaryDirectory(prefix="alexzoo-", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = tempfile.tempdir = folder
+        try:
+            yield
+        finally:
+            tempfile.tempdir = None
+            os.environ.pop("TMPDIR")
+            os.environ.update({"TMPDIR": before} if before else {})
+
+
+@contextmanager
+def interrupts_kept_from_children() -> Iterator[None]:
+    """Lets Ctrl-C, which a terminal sends to all, reach new processes only once they ask for it (_in_new_process).
+
+    Before that they import torch, for seconds, and each would end with a traceback. A new process inherits which
+    signals the thread that starts it has blocked; another thread of ours receives them, and Python acts on them in this
+    one. torch's launcher sets handlers of its own, and leaves them there.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in numbers}
+    over = threading.Event()
+    receiver = threading.Thread(target=over.wait, daemon=True)
+    receiver.start()
+    if hasattr(signal, "pthread_sigmask"):  # not on Windows
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        over.set()
+        receiver.join()
 
 
 @record
-def _in_new_process(function, *args):
+def _in_new_process(begun, function, *args):
+    signal.signal(signal.SIGINT, _stop_silently)
     try:
+        if hasattr(signal, "pthread_sigmask"):
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
+        begun.set()
         return function(*args)
     except UserError as error:
         get_error_handler().record_exception(error)
         sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(128 + signal.SIGINT)
+
+
+def _stop_silently(number, _) -> None:
+    """Stops this process where it stands; what it and others, which miss it, say of that is not heard any more."""
+    signal.signal(number, signal.SIG_IGN)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    raise KeyboardInterrupt
 
 
 def _as_user_error(rank: int, gpus: int, failure) -> UserError:

@@ -19,7 +19,7 @@ from alexnet_zoo.data.batches.loader import Batch, seed_of
 from alexnet_zoo.devices import out_of_memory_told
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.pedigree import record_end
-from alexnet_zoo.progress import Progress
+from alexnet_zoo.progress import Progress, say, stage
 from alexnet_zoo.train import saving
 from alexnet_zoo.train.columns import hang_seconds
 from alexnet_zoo.train.inputs import DROPOUT, Inputs
@@ -154,13 +154,16 @@ class Training:
         row |= dict.fromkeys(("eval_loss", "eval_top1", "eval_top5"), "")
         row |= {"lr": self.lr, "train_top1": 100 - train_err, **speed}
         if enough or self.total_steps <= self.step or epoch % self.recipe.eval_every == 0:
-            row |= self.validate()
+            with stage("validating", brief=True) if self.layout.first else nullcontext():
+                row |= self.validate()
             err = 100 - row["eval_top1"]
             if self.layout.replica == 0 and err < self.schedule.best_err:
                 saving.save_weights("best.safetensors", self.run, self.train_step)
             self.schedule.end_epoch(epoch, err)
         if self.layout.first:
             append_summary(self.run.folder, row)
+            validation = "" if row["eval_top1"] == "" else f", {self.recipe.eval_split} error {err:.2f}%"
+            say(f"epoch {epoch} of {self.recipe.epochs:g}: training error {train_err:.2f}%{validation}")
         self.done = Done(epoch=epoch, enough=enough)
         self.save()
 

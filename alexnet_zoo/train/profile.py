@@ -1,11 +1,11 @@
 """Says where a step's time and a device's memory go in each process: RUN/devices.json, and the table of --profile."""
 
-import resource
 from typing import Any
 
 import torch
 import torch.distributed as dist
 
+from alexnet_zoo.cores import peak_memory
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.exchange import Meeting
 from alexnet_zoo.train.step import TrainStep
@@ -55,7 +55,7 @@ def peak_bytes(device: torch.device) -> int:
     """Says how much memory was in use at most: by tensors on the CUDA device, or by the whole process on the CPU."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory()
 
 
 def profile_table(records: list[dict]) -> str:

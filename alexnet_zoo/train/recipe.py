@@ -158,7 +158,7 @@ def _refuse_idle(recipe: Recipe, label: str) -> None:
 
 
 def save_recipe(recipe: Recipe, path: Path) -> None:
-    path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True)))
+    path.write_text(tomli_w.dumps(recipe.model_dump(exclude_none=True)), "utf-8")
 
 
 def explain_recipe(name: str | Path) -> str:

@@ -1,7 +1,6 @@
 """A run is a folder: what was asked, where it ran, what was measured."""
 
 import csv
-import fcntl
 import json
 import platform
 import sys
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import torch
+from filelock import FileLock, Timeout
 from torch import nn
 
 import alexnet_zoo
@@ -165,14 +165,13 @@ def only_one(run: Path):
     run.mkdir(parents=True, exist_ok=True)
     lock = run / ".lock"
     try:
-        with lock.open("w") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with FileLock(lock, timeout=0):
             yield
-    except BlockingIOError as error:
+    except Timeout as error:
         raise UserError(f"{run}: another process is training here; wait for it, or name another --out") from error
     finally:
-        if made and list(run.iterdir()) == [lock]:
-            lock.unlink()
+        if made and set(run.iterdir()) <= {lock}:
+            lock.unlink(missing_ok=True)
             run.rmdir()
 
 

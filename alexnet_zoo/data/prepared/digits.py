@@ -10,6 +10,7 @@ from alexnet_zoo.data.prepared.dataset import Prepared, open_prepared
 from alexnet_zoo.data.prepared.shards import shard_name
 from alexnet_zoo.data.prepared.store import Split, Store
 from alexnet_zoo.files import sha256_of, written_whole
+from alexnet_zoo.progress import stage
 
 EVERY = 5  # each fifth image of a digit, in the order of the file, is for testing
 
@@ -26,12 +27,13 @@ def prepare_digits(out: Path, image_size: int = 128) -> Prepared:
     source_sha256 = hashlib.sha256(digits.images.tobytes() + digits.target.astype(np.int64).tobytes()).hexdigest()
     store = Store(Path(out), source_sha256, image_size)
     if not store.finished:
-        test = in_test(digits.target)
-        splits = {
-            "train": _write(store, "train", digits, np.flatnonzero(~test)),
-            "test": _write(store, "test", digits, np.flatnonzero(test)),
-        }
-        store.finish("digits", [str(digit) for digit in range(10)], splits, threads=1)
+        with stage("preparing the digits"):
+            test = in_test(digits.target)
+            splits = {
+                "train": _write(store, "train", digits, np.flatnonzero(~test)),
+                "test": _write(store, "test", digits, np.flatnonzero(test)),
+            }
+            store.finish("digits", [str(digit) for digit in range(10)], splits, threads=1)
     return open_prepared(out)
 
 

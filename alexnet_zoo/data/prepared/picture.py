@@ -7,7 +7,6 @@ alone. Importing it as part of the package would bring torch into every one of t
 import base64
 import io
 import json
-import os
 import signal
 import sys
 import warnings
@@ -80,12 +79,14 @@ def read(file) -> bytes:
     if isinstance(file, dict):
         return base64.b64decode(file["base64"])
     archive, start, size = file
-    return os.pread(_opened(archive), size, start)
+    stream = _opened(archive)
+    stream.seek(start)
+    return stream.read(size)
 
 
 @lru_cache(maxsize=1)  # photographs of one archive come one after another; a closed file ends with its process
-def _opened(archive: str) -> int:
-    return os.open(archive, os.O_RDONLY)
+def _opened(archive: str) -> io.BufferedReader:
+    return open(archive, "rb")
 
 
 def fill(shard: str, offset: int, stride: int, image_size: int, encoding: str, first_row: int, files: list) -> dict:
