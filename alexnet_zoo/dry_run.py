@@ -11,7 +11,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.plan import Plan
 from alexnet_zoo.resolve import cache_of, is_digits, named_data
 from alexnet_zoo.train.checkpoint import list_checkpoints
-from alexnet_zoo.train.columns import planned
+from alexnet_zoo.train.columns import Layout, planned
 from alexnet_zoo.train.estimate import estimate
 from alexnet_zoo.train.launch import columns_of, describe
 from alexnet_zoo.train.recipe import Recipe
@@ -36,18 +36,32 @@ def dry_run(plan: Plan) -> str:
     layout = planned(plan.gpus, columns_of(recipe), plan.columns, plan.device)
     lines = [tomli_w.dumps(recipe.model_dump(exclude_none=True)), f"# {describe(recipe, layout)}"]
     lines.append(f"# {training:,} training images from {size.name}")
-    if plan.members:
-        return "\n".join([*lines, f"# {len(plan.members)} members; --dry-run of one of their recipes says its cost"])
-    cost = estimate(recipe, training, size.classes, layout)
+    if not plan.members:
+        return "\n".join([*lines, *cost_lines(recipe, size, layout, plan.folder)[0]])
+    total, costs = 0.0, {}
+    left = [member for member in plan.members if not member.finished]
+    for member in left:
+        name = member.recipe.name
+        if name not in costs:
+            costs[name] = cost_lines(member.recipe, size, layout, member.folder)
+            lines += [f"# each {name}:", *costs[name][0]]
+        total += costs[name][1]
+    lines.append(f"# {len(plan.members)} members, of which {len(left)} are left: {duration(total)} in all")
+    return "\n".join(lines)
+
+
+def cost_lines(recipe: Recipe, size: PublishedSet, layout: Layout, run: Path) -> tuple[list[str], float]:
+    """Says what one network costs, in lines, and in seconds, evaluation included."""
+    cost = estimate(recipe, size.images[recipe.train_split], size.classes, layout)
     steps, seconds = cost["steps"], cost["step_seconds"]
-    evaluation = passes_without_steps(recipe, size) * seconds / batch / (1 + BACKWARD)
+    evaluation = passes_without_steps(recipe, size) * seconds / recipe.batch_size / (1 + BACKWARD)
     lasts = f"{duration(steps * seconds)}, and about {duration(evaluation)} of evaluation"
-    lines.append(f"# {steps:,} steps of {seconds:.2f} s in one process here: {lasts}")
-    if checkpoints := list_checkpoints(plan.folder / "checkpoints"):
+    lines = [f"# {steps:,} steps of {seconds:.2f} s in one process here: {lasts}"]
+    if checkpoints := list_checkpoints(run / "checkpoints"):
         lines.append(f"# of these steps {int(checkpoints[-1].name.rpartition('-')[2]):,} are done")
     memory, checkpoint = cost["memory_bytes"] / 2**30, cost["checkpoint_bytes"] / 2**30
     lines.append(f"# {memory:.2f} GiB of memory a device; {checkpoint:.2f} GiB on disk for a checkpoint")
-    return "\n".join(lines)
+    return lines, steps * seconds + evaluation
 
 
 def size_of(recipe: Recipe, data: Path | None, run: Path) -> PublishedSet:

@@ -51,6 +51,7 @@ def reproduce(plan: Plan) -> list[dict]:
 
     Returns the run's rows of results.csv: ten crops, centre crop, or what the recipe's views say.
     """
+    check_writable(plan.folder / "results.csv")
     with advice_on_interruption(plan):
         return in_processes(plan.gpus, stages, with_starts(plan))
 

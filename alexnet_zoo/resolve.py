@@ -64,7 +64,7 @@ def open_network(source: str, checkpoint: Path | None, data: Path | None) -> Net
     train: Images = Noise(64, inputs.image_size, inputs.classes)
     test = train
     if prepared:
-        train, test = prepared.split("train"), prepared.split(split_to_test(prepared))
+        train, test = splits_for_export(prepared, "train", split_to_test(prepared))
     return Network(model, source, "", checkpoint, inputs, train, test, Path(), source)
 
 
@@ -82,7 +82,7 @@ def preprocessing_of_run(recipe: Recipe, classes: list[str], mean: np.ndarray) -
 
 
 def network_of(recipe: Recipe, model: nn.Module, inputs: Preprocessing, prepared: Prepared, weights: Path) -> Network:
-    splits = prepared.split(recipe.train_split), prepared.split(recipe.test_split)
+    splits = splits_for_export(prepared, recipe.train_split, split_to_test(prepared, recipe))
     return Network(model, recipe.model, recipe.name, weights, inputs, *splits, weights.parent, "model")
 
 
@@ -194,6 +194,11 @@ def cache_of(data: Path, image_size: int) -> Path:
     source = data if is_dataset_name(data) else data.resolve()
     key = hashlib.sha256(str(source).encode()).hexdigest()[:8]
     return cache() / f"{source.name}-{image_size}-{key}"
+
+
+def splits_for_export(prepared: Prepared, train: str, test: str) -> tuple[Images, Images]:
+    """Opens what an export calibrates on and compares on; the one for the other where photographs have it alone."""
+    return prepared.split(train if train in prepared.splits else test), prepared.split(test)
 
 
 def split_to_test(prepared: Prepared, recipe: Recipe | None = None) -> str:

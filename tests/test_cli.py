@@ -112,6 +112,8 @@ def test_a_file_in_a_run_knows_its_data_and_others_can_be_named(folder, inside):
         place = folder / "pictures" / "val" / split.classes[split.labels[number]]
         place.mkdir(parents=True, exist_ok=True)
         Image.fromarray(split.gather([number], [0], [0], 72).numpy()[0]).save(place / f"{number}.png")
+    code, out, err = inside("export", "knows", "--data", "pictures", "--out", "val-alone.onnx")
+    assert code == 0 and "differ from torch's" in out, err
     said = []
     for data in ([], ["--data", "digits"], ["--data", "pictures"]):
         code, out, err = inside("evaluate", "knows/model.onnx", "--views", "1", *data, "--predictions", "p.csv")
@@ -180,6 +182,8 @@ def test_ctrl_c_at_any_moment(folder, gpus, moment, wait):
         (["reproduce", "table2-one-cnn", "--data", "nowhere"], 1, ["nowhere"]),
         (["reproduce", "--gpus", "2", "--data", "/dev/null/no"], 1, ["/dev/null/no", "no such folder"]),
         (["reproduce", "--out", "/dev/null/no"], 1, ["/dev/null/no", "Not a directory"]),
+        (["reproduce", "--out", "/proc/run"], 1, ["/proc/run", "cannot be written"]),
+        (["study", "claims", "--data", "digits", "--out", "/proc/study"], 1, ["/proc/study", "cannot be written"]),
         (["reproduce", "--resume", "--out", "nowhere"], 1, ["nowhere", "no run to resume"]),
         (["export", "alexnet_krizhevsky", "--target", "int8"], 2, ["int8", "--data"]),
         (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "did you mean alexnet_krizhevsky?"]),

@@ -100,6 +100,11 @@ def test_dry_run_tells_steps_and_costs_and_leaves_nothing(tmp_path):
         for gpus in (1, 2)
     )
     assert 0.4 < column / whole < 0.7  # half of the maps, and fc8 whole
+    members = ", ".join(f'{{ recipe = "small.toml", seed = {seed} }}' for seed in (3, 4))
+    (tmp_path / "two.toml").write_text(f"{SMALL}members = [{members}]\n")
+    text = dry_run(make_plan("two.toml", None))
+    assert text.count("each small:") == 1 and re.search(r"\b22 steps of", text)
+    assert re.search(r"2 members, of which 2 are left: \d+\.\d minutes in all", text)
     assert not (tmp_path / "runs").exists()
 
 

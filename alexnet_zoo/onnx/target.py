@@ -1,5 +1,6 @@
 """Reads and validates export targets: a TOML file in export/ for each way to deploy a network."""
 
+import textwrap
 from pathlib import Path
 from typing import Literal
 
@@ -32,6 +33,9 @@ def load_target(name: str | Path) -> Target:
 
 
 def describe_targets() -> str:
-    """Describes the targets in export/, a line each: what the file holds, and where it runs."""
-    targets = [load_target(path) for path in list_declared("export")]
-    return "\n".join(f"{target.name:8} {target.precision:8} {target.layout:7} runs {target.runs}" for target in targets)
+    """Describes the targets in export/: what the file holds, and below it, within 80 columns, where it runs."""
+    lines = []
+    for target in [load_target(path) for path in list_declared("export")]:
+        lines.append(f"{target.name:8} {target.precision:8} {target.layout}")
+        lines += textwrap.wrap(f"runs {target.runs}", 80, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)

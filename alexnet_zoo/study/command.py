@@ -3,7 +3,8 @@
 import math
 from pathlib import Path
 
-from alexnet_zoo.declared import list_declared
+from alexnet_zoo.declared import list_declared, notes_of
+from alexnet_zoo.files import check_writable
 from alexnet_zoo.study import runner, statistics
 from alexnet_zoo.study.study import FOLDER, Comparison, Study, load_study
 from alexnet_zoo.study.summary import RULES
@@ -13,7 +14,7 @@ def run(name: str | None, data: Path | None, out: Path | None, jobs: int, list_:
     """Runs the study NAME in `out`, or only lists its commands, or says what it will do; no name: lists the plans."""
     if name is None:
         for path in list_declared(FOLDER):
-            print(f"{path.stem:16} {path.read_text().splitlines()[0].lstrip('# ')}")
+            print(f"{path.stem:16} {notes_of(path)['title']}")
         return
     plan = load_study(name)
     out = out or runner.STUDIES / plan.name
@@ -22,6 +23,7 @@ def run(name: str | None, data: Path | None, out: Path | None, jobs: int, list_:
     elif dry_run:
         print(describe(plan, runner.Jobs(plan, out, data), jobs))
     else:
+        check_writable(out / "report.md")
         runner.run(plan, out, data, jobs)
 
 
