@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+from typer.core import TyperGroup
 
 from alexnet_zoo.errors import UserError, names_there_are
 from alexnet_zoo.files import check_writable
 from alexnet_zoo.progress import stage
 
 
-class Commands(typer.core.TyperGroup):
+class Commands(TyperGroup):
     """Lists the commands with what each does as a whole sentence, which typer cuts at the end of a line."""
 
     def format_commands(self, ctx, formatter) -> None:

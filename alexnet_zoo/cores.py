@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 try:
     import resource
 except ImportError:  # Windows
-    resource = None
+    resource = None  # type: ignore[assignment]
 
 
 def cores() -> int:

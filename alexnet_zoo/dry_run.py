@@ -38,7 +38,8 @@ def dry_run(plan: Plan) -> str:
     lines.append(f"# {training:,} training images from {size.name}")
     if not plan.members:
         return "\n".join([*lines, *cost_lines(recipe, size, layout, plan.folder)[0]])
-    total, costs = 0.0, {}
+    costs: dict[str, tuple[list[str], float]] = {}
+    total = 0.0
     left = [member for member in plan.members if not member.finished]
     for member in left:
         name = member.recipe.name

@@ -46,9 +46,9 @@ def entry(path: Path, data: str, time: str = "") -> str:
 
 
 def rough_time(recipe: Recipe) -> str:
-    """Estimates a full-size network's time on the authors' two GTX 580, on which all that counts is the images."""
+    """Estimates a full-size network's time on the authors' two GTX 580, where the number of images is known."""
     hours = sum(map(hours_of, recipe.members or [recipe]))
-    return f"{float(f'{hours:.2g}'):,.0f} hours on two GTX 580" if hours else ""
+    return f"{float(f'{hours:.2g}'):,.0f} hours on two GTX 580" if hours else f"{recipe.epochs:g} cycles over yours"
 
 
 def hours_of(one) -> float:
