@@ -47,12 +47,11 @@ def entry(path: Path, data: str, time: str = "") -> str:
 
 def rough_time(recipe: Recipe) -> str:
     """Estimates a full-size network's time on the authors' two GTX 580, where the number of images is known."""
-    hours = sum(map(hours_of, recipe.members or [recipe]))
+    hours = sum(hours_of(load_recipe(member.recipe)) for member in recipe.members) or hours_of(recipe)
     return f"{float(f'{hours:.2g}'):,.0f} hours on two GTX 580" if hours else f"{recipe.epochs:g} cycles over yours"
 
 
-def hours_of(one) -> float:
-    """Gives the hours of a recipe, or of an ensemble's member; 0 where the number of images is not known."""
-    recipe = one if isinstance(one, Recipe) else load_recipe(one.recipe)
+def hours_of(recipe: Recipe) -> float:
+    """Gives the hours of one network; 0 where the number of images is not known."""
     published = PUBLISHED_SETS.get(recipe.data)
     return recipe.epochs * published.images["train"] / IMAGES_AN_HOUR if published else 0.0

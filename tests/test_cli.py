@@ -73,7 +73,7 @@ def test_the_whole_way_in_two_processes_then_each_stage_alone(folder, inside):
         f"recipe digits: the two columns in {devices}",
         "preparing the dig",
     ]
-    says += ["training digits: ", "epoch 1 of 1: training error \\d+.\\d+%, test error \\d+", "exporting to ONNX"]
+    says += ["epoch 1 of 1: training error \\d+.\\d+%, test error \\d+", "training digits: ", "exporting to ONNX"]
     says += ["evaluating test, 10 views", "evaluating test, 1 view", "writing the report"]
     assert re.search("^" + "(?s:.*)\n".join(f"{line}.*" for line in says), err), err
     assert re.search(r"digits test, 364 images, ten crops: top-1 error \d+\.\d+%", out)
@@ -165,7 +165,9 @@ def test_ctrl_c_at_any_moment(folder, gpus, moment, wait):
     time.sleep(wait)
     os.killpg(process.pid, signal.SIGINT)
     out, err = process.communicate(timeout=60)
-    lines = [line for line in err.splitlines() if line and not re.match("recipe|prep|train|epoch|eval|writ", line)]
+    lines = [
+        line for line in err.splitlines() if line and not re.match("start|recipe|prep|mean|train|epoch|eval|writ", line)
+    ]
     assert process.returncode == 130 and len(lines) == 1, err
     assert re.match("alexzoo: (error: )?stopped.*(continue with: .*--resume --out any|the same command)", lines[0])
     assert left_behind(folder) == []
@@ -197,7 +199,7 @@ def test_ctrl_c_at_any_moment(folder, gpus, moment, wait):
         (["benchmark", "lrn", "--out", "/proc/figures"], 1, ["/proc/figures", "cannot be written"]),
         (["report", "nowhere", "--out", "/proc/report"], 1, ["/proc/report", "cannot be written"]),
         (["report", "nowhere"], 1, ["nowhere"]),
-        (["benchmark", "inferense"], 2, ["inferense", "did you mean inference? there are columns, evaluation"]),
+        (["benchmark", "inferense"], 2, ["inferense", "did you mean inference? there are all, columns"]),
         (["models", "alexnet_krizhevski"], 2, ["did you mean alexnet_krizhevsky?", "alexnet_bvlc, alexnet_kr"]),
         (["export", "runs", "--target", "palin"], 2, ["did you mean plain?"]),
         (["reproduce", "--set", "epochs=-1"], 2, ["error: digits: epochs = -1"]),
@@ -218,7 +220,8 @@ def test_wrong_arguments_end_in_one_line(folder, inside, arguments, code, says):
 
 def test_a_real_process_says_one_line_and_debug_shows_the_traceback(folder):
     code, _, err = run(folder, "reproduce", "--gpus", "3")
-    assert code == 2 and err.startswith("loading torch\nalexzoo: error: --gpus 3") and err.count("\n") == 2
+    said = [line for line in err.splitlines() if not line.startswith("loading torch")]
+    assert code == 2 and len(said) == 1 and said[0].startswith("alexzoo: error: --gpus 3")
     code, _, err = run(folder, "reproduce", "--gpus", "3", "--debug")
     assert code != 0 and "Traceback" in err
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -67,7 +68,7 @@ def in_processes(gpus: int, function, *args):
 
 def launch(gpus: int, function, *args):
     """Runs function(*args) in new processes of this machine; where one fails, stops the rest; UserError says why."""
-    options = dict(min_nodes=1, max_nodes=1, nproc_per_node=gpus, max_restarts=0, monitor_interval=0.2)
+    options: dict[str, Any] = dict(min_nodes=1, max_nodes=1, nproc_per_node=gpus, max_restarts=0, monitor_interval=0.2)
     options |= dict(rdzv_backend="c10d", rdzv_endpoint="localhost:0", run_id="alexzoo", start_method="spawn")
     begun = get_context("spawn").Event()
     try:
