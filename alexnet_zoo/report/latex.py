@@ -3,7 +3,7 @@
 import math
 import re
 
-from alexnet_zoo.report.formats import DASH, MINUS, Cell, Code, Column, Table, stacked
+from alexnet_zoo.report.formats import DASH, MINUS, Cell, Code, Column, Figure, Table, stacked
 
 # Points of \footnotesize in an article of 10 points, the narrowest there is: a character, between columns, the line.
 CHARACTER, SPACE, WIDTH = 4.2, 7.0, 345.0
@@ -29,7 +29,7 @@ def to_latex(table: Table) -> str:
     stacks = [[n for n in stack if not table.columns[n].aside] for stack in table.stacks()]
     stacks = [stack for stack in stacks if stack]
     columns = [table.columns[stack[0]] for stack in stacks]
-    cells = [[_plain(stacked(row, stack)) for stack in stacks] for row in table.rows]
+    cells = [[_lines_of(stacked(row, stack)) for stack in stacks] for row in table.rows]
     widths = _widths(columns, cells)
     numeric = [column.numeric for column in columns]
     heads = [[c.title] if width else c.title.split() for c, width in zip(columns, widths)]
@@ -100,10 +100,11 @@ def _lines(cell: list[str], width: float) -> int:
     return sum(math.ceil(max(len(line), 1) * CHARACTER / (width * WIDTH)) if width else 1 for line in cell)
 
 
-def _plain(cells: list[Cell]) -> list[str]:
-    """The lines of a stack of cells; an interval stands below its figure."""
-    texts = [DASH if cell is None else str(cell) for cell in cells]
-    return [line for text in texts for line in text.replace(" [", "\n[").split("\n")]
+def _lines_of(cells: list[Cell]) -> list[str]:
+    """A stack of cells in lines: the first, below it its interval, then the others in one."""
+    first, *others = (DASH if cell is None else str(cell) for cell in cells)
+    number, bracket, interval = first.partition(" [") if isinstance(cells[0], Figure) else (first, "", "")
+    return [number, *([f"[{interval}"] if bracket else []), *([", ".join(others)] if others else [])]
 
 
 def _text(text: str) -> str:

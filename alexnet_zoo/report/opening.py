@@ -66,11 +66,13 @@ def cards(results: Results) -> list[Card]:
     for result in sorted(results.results, key=lambda result: -result.views):
         if result.precision in FULL_PRECISION:
             networks = by_data.setdefault(result.verified or f"{result.dataset} {result.split}", {})
-            networks.setdefault(result.onnx_sha256, []).append(result)
+            run = runs.get(result.key)  # which may have exported several files of its network
+            network = run.name if run else result.onnx_sha256
+            networks.setdefault(network, []).append(result)
     found = []
     for data, networks in by_data.items():
         best, *others = min(networks.values(), key=lambda measured: measured[0].top1_err)
-        others = [result for result in others if result.views < best.views]
+        others = [one for one in others if one.onnx_sha256 == best.onnx_sha256 and one.views < best.views]
         found.append(Card(data, best, others, len(networks), runs.get(best.key)))
     return sorted([card for card in found if not card.guesses], key=lambda card: -card.result.images)[:CARDS]
 

@@ -96,4 +96,5 @@ def toml_value(value) -> str:
     """A value as one writes it behind --set; a string without its quotes, as there."""
     if value is None or isinstance(value, str):
         return value or ""
-    return " ".join(tomli_w.dumps({"v": value}).removeprefix("v = ").split())
+    line = " ".join(tomli_w.dumps({"v": value}).removeprefix("v = ").split())  # of a list it writes a line an entry
+    return line.replace("[ ", "[").replace(", ]", "]")

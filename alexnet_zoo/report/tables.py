@@ -116,8 +116,8 @@ def runs_table(results: Results) -> Table:
         Column("top1_err", "Top-1 error", numeric=True, interval=True),
         Column("top5_err", "Top-5 error", numeric=True, interval=True),
         Column("minutes", "Minutes", numeric=True),
-        Column("provider", "Provider", aside=True),
-        Column("precision", "Precision", aside=True),
+        Column("provider", "Provider", under="run"),
+        Column("precision", "Precision", under="views"),
     ]
     runs = {result.key: run for run in reversed(results.runs) for result in run.results}
     rows = [_run_line(result, runs.get(result.key)) for result in results.results]
