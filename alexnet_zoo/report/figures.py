@@ -6,6 +6,7 @@ import math
 import statistics
 from collections.abc import Callable, Sequence
 from textwrap import fill
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -19,7 +20,7 @@ from alexnet_zoo.report.paper import Paper
 from alexnet_zoo.report.tables import measurements
 
 COLUMN_WIDTH = 3.3  # inches
-STYLE = {
+STYLE: dict[str, Any] = {
     "font.size": 8,
     "axes.titlesize": 8,
     "legend.fontsize": 7,
@@ -242,7 +243,7 @@ def _start_panels(runs: Sequence[RunRecord]) -> list[tuple[str, Callable]]:
     rows = [row for run in runs for row in _watched(run)]
     gradients, silent = list(rows[0]["gradient_norm"]), list(rows[0]["silent"])
     most = sorted(silent, key=lambda layer: -max(row["silent"].get(layer, 0) for row in rows))[:2]
-    panels = [("loss / ln(classes)", loss)]
+    panels: list[tuple[str, Callable[[RunRecord], list[tuple[int, float]]]]] = [("loss / ln(classes)", loss)]
     ends = dict.fromkeys((gradients[0], gradients[-1]))
     panels += [(f"gradient of {layer}", of_layer("gradient_norm", layer, 1)) for layer in ends]
     return panels + [(f"silent in {layer}, %", of_layer("silent", layer, 100)) for layer in sorted(most)]

@@ -84,5 +84,5 @@ def claims_tried(paper: Paper, tables: Sequence[Table], studied: Sequence[str]) 
     """
     by_text = {claim.claim: claim.id for claim in paper.claim}
     rows = [row for table in tables if table.name in ("claims", "elsewhere") for row in table.measured().rows]
-    tried = {by_text[row[0]] for row in rows}
+    tried = {by_text[str(row[0])] for row in rows}
     return f"{len(tried | ({*studied} & {*by_text.values()}))} of {len(by_text)} claims tried"

@@ -102,7 +102,7 @@ def breaks(text: str) -> Markup:
 
 def scale(table: Table, number: int) -> tuple[float, float]:
     """The range of a column of intervals, with zero."""
-    figures = [row[number] for row in table.rows if isinstance(row[number], Figure)]
+    figures = [cell for row in table.rows if isinstance(cell := row[number], Figure)]
     return min([0, *(f.low or 0 for f in figures)]), max([0, *(f.high or 0 for f in figures)])
 
 

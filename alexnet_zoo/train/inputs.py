@@ -104,12 +104,12 @@ class Inputs:
         device, now = self.layout.device, torch.cuda.current_stream()
         with torch.cuda.stream(self.copies):
             parts = batch.pixels, batch.crops.packed(pin_memory=True), batch.labels.pin_memory()
-            parts = [part.to(device, non_blocking=True) for part in parts]
+            there = [part.to(device, non_blocking=True) for part in parts]
             batch.copied.record()
         now.wait_stream(self.copies)
-        for part in parts:
+        for part in there:
             part.record_stream(now)  # so that its memory is not used again too early
-        pixels, packed, labels = parts
+        pixels, packed, labels = there
         count, size = pixels.shape[:2]
         inputs = torch.empty(count, 3, size, size, device=device, **input_form(self.recipe))
         to_input(pixels, packed, self.mean, scale, self.recipe.mean_place == "centre", inputs)

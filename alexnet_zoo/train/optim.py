@@ -29,7 +29,7 @@ class PaperSGD(Optimizer):
 
         torch's fused operation takes 1 + rate, which rounds a rate to a multiple of 2e-16.
         """
-        kinds = defaultdict(list)
+        kinds: dict[tuple[float, float, float], list] = defaultdict(list)
         for group in self.param_groups:
             kind = group["lr"], group["momentum"], group["weight_decay"]
             kinds[kind] += [w for w in group["params"] if w.grad is not None]

@@ -77,7 +77,8 @@ class GradientSum:
 
 def in_parts(parameters: list[nn.Parameter]) -> list[list[nn.Parameter]]:
     """Divides parameters into rows of BUCKET_BYTES, or a little more."""
-    parts, size = [], BUCKET_BYTES
+    parts: list[list[nn.Parameter]] = []
+    size = BUCKET_BYTES
     for parameter in parameters:
         if size >= BUCKET_BYTES:
             parts.append([])

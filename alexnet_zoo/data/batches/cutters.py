@@ -9,6 +9,7 @@ import tempfile
 import weakref
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,12 +40,13 @@ class Cutters:
         file = shared_file(int(np.prod(shape)))
         self.memory = torch.frombuffer(mmap.mmap(file, 0), dtype=torch.uint8).view(shape)
         self.copied = [torch.cuda.Event() if pinned else None for _ in range(slots)]
-        self.shards, shards = {}, []
+        self.shards: dict[int, int] = {}
+        shards: list[tuple[str, int, str]] = []
         for dataset in datasets:
             self.shards[id(dataset)] = len(shards)
             shards += [(str(path), len(shard), dataset.encoding) for path, shard in zip(dataset.paths, dataset.shards)]
         program = [sys.executable, "-P", cut.__file__]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [file]}
+        pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "pass_fds": [file]}
         # in groups of their own: Ctrl-C is this process's, which ends them by closing stdin
         self.processes = [subprocess.Popen(program, process_group=0, **pipes) for _ in range(processes)]
         told = json.dumps({"file": file, "crop_size": crop_size, "shards": shards}).encode()
