@@ -53,7 +53,7 @@ const reveal = () => {
 addEventListener("hashchange", reveal);
 reveal();
 
-// The plot of all runs: checkboxes show and hide, the nearest point tells its value.
+// The plot of all runs: checkboxes show and hide, the nearest point tells its value, and its run stands out.
 for (const figure of all("#curves")) {
   const plot = figure.querySelector("svg"), tip = figure.querySelector("output");
   const groups = all(".run", plot);
@@ -63,12 +63,17 @@ for (const figure of all("#curves")) {
   }
   const points = groups.flatMap((group) => all("polyline", group).flatMap((line) =>
     [...line.points].map(({ x, y }) => ({ x, y, group, series: line.dataset.series }))));
+  const leave = () => {
+    tip.textContent = "";
+    for (const group of groups) group.classList.remove("dim");
+  };
   plot.addEventListener("pointermove", (event) => {
     const at = new DOMPoint(event.clientX, event.clientY).matrixTransform(plot.getScreenCTM().inverse());
     const far = (point) => Math.hypot(point.x - at.x, point.y - at.y);
     const shown = points.filter((point) => !point.group.classList.contains("off"));
     const near = shown.reduce((best, point) => (far(point) < far(best) ? point : best), shown[0]);
-    if (!near || far(near) > 25) { tip.textContent = ""; return; }
+    if (!near || far(near) > 25) { leave(); return; }
+    for (const group of groups) group.classList.toggle("dim", group !== near.group);
     const epoch = Number((near.x * plot.dataset.epoch).toFixed(1));
     const error = ((320 - near.y) * plot.dataset.error).toFixed(1);
     tip.textContent = `${near.group.dataset.run}, ${near.series}: ${error}% after ${epoch} epochs`;
@@ -77,7 +82,7 @@ for (const figure of all("#curves")) {
     tip.style.left = `${Math.min(Math.max(side.x - frame.left - tip.offsetWidth / 2, 0), frame.width - tip.offsetWidth)}px`;
     tip.style.top = `${side.y - frame.top - tip.offsetHeight - 8}px`;
   });
-  plot.addEventListener("pointerleave", () => { tip.textContent = ""; });
+  plot.addEventListener("pointerleave", leave);
   figure.querySelector("a[data-plot]").addEventListener("click", (event) => {
     const copy = plot.cloneNode(true);
     copy.prepend(make("style", { textContent: document.querySelector("style").textContent }));
