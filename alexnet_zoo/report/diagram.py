@@ -9,13 +9,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Polygon
 
 from alexnet_zoo.models.alexnet import AlexNet
-from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, new_figure, styled
+from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, FACES, new_figure, styled
 from alexnet_zoo.report.networks import DrawnLayer, layers_of
 
 # In inches: a slot for the image and for each layer, from left to right; a row for each column.
 WIDTH, ROW, LINE = 2 * COLUMN_WIDTH, 0.95, 0.105
 INTO = (0.42, 0.30)  # where the third dimension points, and how much it is foreshortened
-FACES, SHARED = ("#8AB6D6", "#F0CF8A"), "#CCCCCC"  # of the two columns, and of what both see
+SHARED = FACES[-1]
 SMALL = dict(fontsize=5.2, zorder=5)
 
 

@@ -38,6 +38,8 @@ SERIES = (BLACK, BLUE, ORANGE, "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 DASHES = ("-", "--", ":", "-.")
 # What an SVG file's colours become where the reader's screen is dark.
 DARK = {BLACK: "#e8e8e8", "#ffffff": "#16181c", BLUE: "#4aa3df", "#c8c8c8": "#50555d", "#444444": "#b8b8b8"}
+FACES = ("#8ab6d6", "#f0cf8a", "#cccccc")  # of boxes with words in them: column 1, column 2, what both see
+DARK |= dict(zip(FACES, ("#24587c", "#6f5116", "#454a52")))
 
 styled = mpl.rc_context(STYLE)  # decorates every function that draws: matplotlib reads the style piece by piece
 

@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
-from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, new_figure, styled
+from alexnet_zoo.report.figures import BLACK, COLUMN_WIDTH, FACES, new_figure, styled
 
 ROW, BOX = 0.24, (1.45, 0.17)  # inches: from node to node, and a box
 PLACES = {"column1": 0.24 * COLUMN_WIDTH, "column2": 0.76 * COLUMN_WIDTH}  # all other nodes stand between these
-FILLS = {"Conv": "#8AB6D6", "Gemm": "#8AB6D6", "Concat": "#F0CF8A"}
+FILLS = {"Conv": FACES[0], "Gemm": FACES[0], "Concat": FACES[1]}
 
 
 @styled
@@ -34,12 +34,12 @@ def draw_graph(path: Path) -> Figure:
     axes = figure.add_subplot()
     axes.set(xlim=(0, COLUMN_WIDTH), ylim=(lowest - ROW / 2, ROW), aspect="equal")
     axes.set_axis_off()
-    _box(axes, 0.5 * COLUMN_WIDTH, 0, graph.input[0].name, "#CCCCCC")
+    _box(axes, 0.5 * COLUMN_WIDTH, 0, graph.input[0].name, FACES[2])
     for node, across, down, read in nodes:
         for name in read:
             (x, y), half = places[name], BOX[1] / 2
             axes.plot([x, across], [y - half, down + half], color=BLACK, lw=0.6, zorder=1)
-        _box(axes, across, down, _words(node, shapes), FILLS.get(node.op_type, "#E4E4E4"))
+        _box(axes, across, down, _words(node, shapes), FILLS.get(node.op_type, FACES[2]))
     return figure
 
 

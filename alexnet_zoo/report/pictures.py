@@ -20,7 +20,7 @@ from alexnet_zoo.report.mistakes import SHOWN, confusion_figure, confusion_of, w
 from alexnet_zoo.report.networks import image_size, layers_of, network_of
 from alexnet_zoo.report.paper import Paper
 from alexnet_zoo.report.retrieval import class_name
-from alexnet_zoo.report.tradeoff import errors_of, latencies_of, tradeoff
+from alexnet_zoo.report.tradeoff import errors_of, latencies_of, said_of, tradeoff
 from alexnet_zoo.study.measures import predictions_of
 
 FIGURE1 = {"figure1-relu": "ReLU", "figure1-tanh": "tanh"}  # by the name of the recipe
@@ -165,8 +165,8 @@ def _tradeoff(run: RunRecord) -> Iterator[Picture]:
     if figure:
         said = "; ".join(f"{name} {result.top1_err:.1f}%" for name, result in errors.items())
         caption = (
-            f"Export targets of one network, in batches of {rows[0]['batch_size']} on {rows[0]['device']}, "
-            f"{rows[0]['threads']} threads; error on {next(iter(errors.values())).images:,} images, with 95% intervals."
+            "Export targets of one network. Error with the centre crop of "
+            f"{next(iter(errors.values())).images:,} images, with 95% intervals. {said_of(rows)}"
         )
         title = f"Accuracy against latency: {run.name}"
         yield _drawn(figure, f"latency-{run.name}", title, caption, f"Top-1 error by target: {said}.", run=run.name)
