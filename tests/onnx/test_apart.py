@@ -5,33 +5,31 @@ import onnx
 import pytest
 import timm
 import torch
-from torch import nn
 
+from alexnet_zoo import pipeline
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.apart import Apart
-from alexnet_zoo.onnx.export import compare, export
+from alexnet_zoo.onnx.export import compare
+from alexnet_zoo.onnx.preprocessing import Preprocessing
 from alexnet_zoo.onnx.target import load_target
 from alexnet_zoo.report.graph import draw_graph
-
-CROP = 64
+from alexnet_zoo.resolve import Network
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory):
-    torch.manual_seed(0)
-    args = dict(num_classes=10, width_mult=0.125, img_size=CROP, init_std="he")
-    model = timm.create_model("alexnet_krizhevsky", **args).eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                module.bias.uniform_(-0.2, 0.2)  # equal tensors would be stored once
-    path = tmp_path_factory.mktemp("figure2") / "figure2.onnx"
-    return model, export(model, path, {"model": "alexnet_krizhevsky"}, (3, CROP, CROP), load_target("figure2"))
+def written(exported, digits, tmp_path_factory):
+    """The file of a small network, as `alexzoo export` writes it, and what it says of it."""
+    inputs = Preprocessing.from_metadata(exported.metadata, exported.path)
+    folder = tmp_path_factory.mktemp("figure2")
+    splits = (digits.split("train"), digits.split("test"))
+    network = Network(exported.model, "alexnet_krizhevsky", "digits", None, inputs, *splits, folder, "model")
+    return exported.model, *pipeline.export(network, load_target("figure2"))
 
 
 def test_it_computes_the_network(written):
-    model, path = written
-    assert compare(model, path, 20 * torch.randn(5, 3, CROP, CROP), tolerance=1e-4) < 1e-4
+    model, path, line = written
+    assert path.name == "model-figure2.onnx" and "differ from torch's by at most" in line
+    assert compare(model, path, 20 * torch.randn(5, 3, 112, 112), tolerance=1e-4) < 1e-4
 
 
 def test_two_paths_cross_where_the_papers_columns_do(written):
@@ -53,7 +51,7 @@ def test_two_paths_cross_where_the_papers_columns_do(written):
 
 
 def test_the_file_says_what_it_is(written):
-    model, path = written
+    model, path, _ = written
     proto = onnx.load(path)
     learned = sum(parameter.numel() for parameter in model.parameters())
     weights = [tensor for tensor in proto.graph.initializer if tensor.name.endswith(("weight", "bias"))]
@@ -66,7 +64,8 @@ def test_its_picture_has_a_box_for_each_node(written):
     figure = draw_graph(written[1])
     words = [text.get_text() for text in figure.axes[0].texts]
     assert len(words) == 1 + len(onnx.load(written[1]).graph.node)
-    assert words.count("conv4: Conv, 24 of 3×3×24") == 2 and words.count("pool5: MaxPool 3/2") == 2
+    assert words.count("conv4: Conv, 48 of 3×3×48") == 2 and words.count("pool5: MaxPool 3/2") == 2
+    assert "both.conv3: Concat" in written[1].with_suffix(".svg").read_text()
     assert len({text.get_position() for text in figure.axes[0].texts}) == len(words)  # none lies on another
 
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from alexnet_zoo import cli
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
 from alexnet_zoo.report.comparison import compare_runs, curves, errors_table, recipes_table
@@ -60,8 +61,9 @@ def test_curves_lie_over_each_other(two):
     assert [line.get_label() for line in held_out.lines] == ["one", "two"]
 
 
-def test_it_writes_what_it_says(two, tmp_path):
-    page = compare_runs(two, tmp_path / "out")
+def test_it_writes_what_it_says(two, tmp_path, capsys):
+    cli.compare(two, tmp_path / "out")
+    page = capsys.readouterr().out[:-1]
     names = {path.name for path in (tmp_path / "out").iterdir()}
     assert {"comparison.md", "errors.csv", "recipes.csv", "curves.png", "curves.svg"} <= names
     assert (tmp_path / "out" / "comparison.md").read_text() == page and "paired" in page
