@@ -250,14 +250,17 @@ def study(
         bool, typer.Option("--dry-run", help="Only say what is left, for how long, and its power.")
     ] = False,
     report: Annotated[bool, typer.Option("--report", help="Only write what the finished runs say.")] = False,
+    publish: Annotated[
+        Optional[Path], typer.Option(help="Likewise, into this folder, with these runs, their weights left out.")
+    ] = None,
 ) -> None:
     """Train a planned comparison, several seeds of each arm; stopped, the same command goes on."""
     from alexnet_zoo.study.command import run
 
-    if report:
+    if report or publish:
         from alexnet_zoo.report.studies import report_study
 
-        print(report_study(name, out))
+        print(report_study(name, out, publish))
     else:
         run(name, data, out, jobs, list_, dry_run)
 

@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from alexnet_zoo.errors import UserError
@@ -15,6 +15,8 @@ from alexnet_zoo.report.networks import network_of
 from alexnet_zoo.report.paper import Claim, Metric, Paper
 from alexnet_zoo.report.recipes import changed
 from alexnet_zoo.report.tables import measurements
+from alexnet_zoo.study.study import Study
+from alexnet_zoo.study.summary import Found
 
 VERDICTS = (
     "Verdicts. reproduced: the 95% interval excludes zero and holds the published effect (or the effect is beyond a "
@@ -38,8 +40,11 @@ class Measured(NamedTuple):
     how: str = ""
 
 
-def claims_table(paper: Paper, results: Results) -> Table:
-    """One line for each claim, error measure and pair of runs."""
+Studied = Sequence[tuple[Study, list[Found]]]  # studies, with what each of their comparisons found
+
+
+def claims_table(paper: Paper, results: Results, studies: Studied = ()) -> Table:
+    """One line for each claim, error measure and pair of runs; what studies found beside it, at their own scale."""
     columns = [
         Column("claim", "Claim"),
         Column("section", "Section", under="claim"),
@@ -51,7 +56,25 @@ def claims_table(paper: Paper, results: Results) -> Table:
         Column("measured_on", "Measured on, or the command that measures it", aside=True),
     ]
     rows = [line for claim in paper.claim for line in _lines(paper, claim, results)]
-    return Table("claims", "The paper's other claims", columns, rows, [VERDICTS, COLOURS, PAIRS], "measured")
+    notes = [VERDICTS, COLOURS, PAIRS]
+    told = {claim.id: _in_studies(claim, studies) for claim in paper.claim}
+    if any(told.values()):
+        columns.append(Column("study", "In a study, at its own scale", aside=True))
+        by_text = {claim.claim: told[claim.id] for claim in paper.claim}
+        rows = [[*row, by_text[row[0]]] for row in rows]
+        notes += [f"Study {plan.name}: on {plan.data}; {plan.scale}" for plan, _ in studies]
+    return Table("claims", "The paper's other claims", columns, rows, notes, "measured")
+
+
+def _in_studies(claim: Claim, studies: Studied) -> str | None:
+    """What studies found of a claim: effect, interval, verdict and the study's name; None where none measured it."""
+    told = [
+        f"{Figure(each.effect, 2, each.low, each.high, signed=claim.unit == 'points')}, {each.verdict} ({plan.name})"
+        for plan, found in studies
+        for each in found
+        if each.comparison.claim == claim.id and not math.isnan(each.effect)
+    ]
+    return "; ".join(told) or None
 
 
 def elsewhere_table(paper: Paper, results: Results) -> Table:

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+import re
 import statistics
 from pathlib import Path
 
@@ -16,12 +17,23 @@ from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_cs
 from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.latex import to_latex
 from alexnet_zoo.report.page import html_table
-from alexnet_zoo.study.measures import read_curve
+from alexnet_zoo.study.measures import predictions_of, read_curve
 from alexnet_zoo.study.runner import STUDIES, Jobs
 from alexnet_zoo.study.study import RATIOS, Comparison, Study, find_claim, load_study
 from alexnet_zoo.study.summary import RULES, Found, arm_figures, finished_runs, summarise
 from alexnet_zoo.train.network import create_model
 
+PUBLISHED = (
+    "recipe.toml",
+    "environment.json",
+    "data.json",
+    "devices.json",
+    "summary.csv",
+    "metrics.jsonl",
+    "colour.json",
+    "results.csv",
+)
+ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]*)")  # a path from the root, and its last name
 QUANTITIES = {
     "test_error": "test error, points",
     "train_error": "training error, points",
@@ -34,34 +46,65 @@ QUANTITIES = {
 }
 
 
-def report_study(name: str | None, out: Path | None) -> str:
-    """Writes what the study's finished runs say beside them; returns its tables, for the screen."""
+def report_study(name: str | None, out: Path | None, publish: Path | None = None) -> str:
+    """Writes what the study's finished runs say beside them, or into `publish` with those runs.
+
+    Returns its tables, for the screen. Raises: UserError where no run is finished.
+    """
     if name is None:
-        raise UserError("--report: name the study; alexzoo study lists them", exit_code=2)
+        raise UserError("name the study; alexzoo study lists them", exit_code=2)
     plan = load_study(name)
     jobs = Jobs(plan, out or STUDIES / plan.name)
     if not any(job.finished for job in jobs.all):
         raise UserError(f"{jobs.out}: no finished run of {plan.name}; train it with: alexzoo study {name}")
+    note_colours(jobs)
+    if publish:
+        jobs = published(jobs, publish)
     page, *rest = write_study(jobs)
     return "\n".join([page.read_text(encoding="utf-8"), *map(str, (page, *rest))])
 
 
 def write_study(jobs: Jobs) -> list[Path]:
     """Writes tables in four formats and figures into the study's folder; returns the files, the Markdown page first."""
-    note_colours(jobs)
-    plan, out, found = jobs.plan, jobs.out, summarise(jobs)
-    tables = [comparisons_table(plan, found), arms_table(jobs)]
-    files: dict[str, str | bytes] = {f"{plan.name}.md": "\n".join(map(to_markdown, tables))}
+    found = summarise(jobs)
+    files: dict[str, str | bytes] = {**study_tables(jobs, found)}
+    for name, figure in (("forest", forest(found)), ("curves", curves(jobs))):
+        if figure:
+            files |= {f"{jobs.plan.name}-{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "svg")}
+    for name, content in files.items():
+        with written_whole(jobs.out / name) as partial:
+            partial.write_bytes(content.encode() if isinstance(content, str) else content)
+    return [jobs.out / name for name in files]
+
+
+def study_tables(jobs: Jobs, found: list[Found]) -> dict[str, str]:
+    """The study's page in Markdown, and each of its tables as .csv, .tex and .html, by the names of their files."""
+    tables = [comparisons_table(jobs.plan, found), arms_table(jobs)]
+    files = {f"{jobs.plan.name}.md": "\n".join(map(to_markdown, tables))}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
         files[f"{table.name}.html"] = html_table(table)
-    for name, figure in (("forest", forest(found)), ("curves", curves(jobs))):
-        if figure:
-            files |= {f"{plan.name}-{name}.{kind}": to_bytes(figure, kind) for kind in ("png", "svg")}
-    for name, content in files.items():
-        with written_whole(out / name) as partial:
-            partial.write_bytes(content.encode() if isinstance(content, str) else content)
-    return [out / name for name in files]
+    return files
+
+
+def published(jobs: Jobs, folder: Path) -> Jobs:
+    """Copies what a study's tables are made from into `folder`: of each finished run all but weights and images.
+
+    Predictions go into their small form. Paths of this machine become names.
+    """
+    there = Jobs(jobs.plan.model_copy(update={"uses": []}), folder)
+    for key, job in jobs.runs.items():
+        if job.finished:
+            to = there.runs[key].folder
+            to.mkdir(parents=True, exist_ok=True)
+            for name in PUBLISHED:
+                if (job.folder / name).exists():
+                    text = (job.folder / name).read_text(encoding="utf-8")
+                    (to / name).write_text(ABSOLUTE.sub(r"\1", text), encoding="utf-8")
+            for views in (10, 1):
+                if any(job.folder.glob(f"predictions-{views}.*")):
+                    predictions_of(job.folder, views).save(to / f"predictions-{views}.npz")
+    return there
 
 
 def note_colours(jobs: Jobs) -> None:
@@ -91,7 +134,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         Column("verdict", "Verdict"),
     ]
     notes = [
-        f"On {plan.data}. Intervals: 95%, over seeds and test images. p: permutations of the "
+        f"On {plan.data}; {plan.scale}. Intervals: 95%, over seeds and test images. p: permutations of the "
         "runs, or sign flips where the same networks are compared.",
         *filter(None, [plan.rule, RULES if found else ""]),
     ]

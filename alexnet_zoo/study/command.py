@@ -29,8 +29,7 @@ def run(name: str | None, data: Path | None, out: Path | None, jobs: int, list_:
 
 def describe(plan: Study, jobs: runner.Jobs, at_a_time: int) -> str:
     """The arms, what is left to train and for how long, the comparisons with their power, the rules of the verdicts."""
-    common = plan.set_lines(plan.set)
-    lines = [f"{plan.name}, on {plan.data}: {plan.recipe} {' '.join(common)}"]
+    lines = [f"{plan.name}, on {plan.data}: {plan.scale}"]
     for arm, own in plan.arms.items():
         done = [job.finished for (name, _), job in jobs.runs.items() if name == arm]
         changes = " ".join(plan.set_lines(own.set)) or "as above"

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from alexnet_zoo.errors import UserError
+from alexnet_zoo.files import written_whole
 
 LEFT = 0.95  # of ln(classes): a loss below has left that of guessing
 
@@ -75,46 +76,48 @@ def results_of(run: Path) -> list[dict[str, str]]:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a network predicted, image by image.
+    """What a network predicted, image by image, as a study counts it and publishes it.
 
-    labels: (images,), the number of the right class. best: (images, places), the classes guessed, best first.
-    probability: (images, places), theirs, in float16.
+    labels, first: (images,), the numbers of the right class and of the one that was guessed. parts: (images, classes),
+    each class's probability in ten thousandths; (images, 0) where predictions hold five classes of many.
     """
 
     labels: np.ndarray
-    best: np.ndarray
-    probability: np.ndarray
+    first: np.ndarray
+    parts: np.ndarray
 
     @property
     def wrong(self) -> np.ndarray:
-        """(images,): whether the first guess is wrong."""
-        return self.best[:, 0] != self.labels
+        """(images,): whether the guess is wrong."""
+        return self.first != self.labels
 
-    def by_class(self) -> np.ndarray:
-        """(images, classes): each class's probability; UserError where only the best are known."""
-        classes = int(self.best.max()) + 1
-        if self.best.shape[1] < classes:
-            raise UserError(f"averages need the probability of every class, of which {self.best.shape[1]} are kept")
-        return np.take_along_axis(self.probability, np.argsort(self.best, axis=1), axis=1)
+    def save(self, file: Path) -> None:
+        with written_whole(file) as partial, partial.open("wb") as opened:
+            np.savez_compressed(opened, **vars(self))
 
 
 def predictions_of(run: Path, views: int) -> Predictions:
-    """Reads a run's predictions-VIEWS.npz, its compact form, or predictions-VIEWS.csv; UserError without either."""
-    compact, table = (run / f"predictions-{views}.{kind}" for kind in ("npz", "csv"))
-    if compact.exists():
-        with np.load(compact, allow_pickle=False) as file:
-            return Predictions(file["labels"], file["best"], file["probability"])
+    """Reads a run's predictions-VIEWS.npz, as published, or predictions-VIEWS.csv; UserError without either."""
+    published, table = (run / f"predictions-{views}.{kind}" for kind in ("npz", "csv"))
+    if published.exists():
+        with np.load(published, allow_pickle=False) as file:
+            return Predictions(**file)
     if not table.exists():
         again = f"alexzoo evaluate {run} --views {views} --predictions {table}"
         raise UserError(f"{run}: no predictions with {views} views; write them with: {again}")
-    number = {name: place for place, name in enumerate(json.loads((run / "data.json").read_text())["classes"])}
-    kind = np.uint8 if len(number) <= 256 else np.uint16
+    classes = json.loads((run / "data.json").read_text())["classes"]
+    number = {name: place for place, name in enumerate(classes)}
     with table.open(newline="", encoding="utf-8") as opened:
         rows = list(csv.DictReader(opened))
-    places = range(1, 1 + sum(name.startswith("probability") for name in rows[0]))
-    best = np.array([[number[row[f"top{place}"]] for place in places] for row in rows], kind)
-    probability = np.array([[float(row[f"probability{place}"]) for place in places] for row in rows], np.float16)
-    return Predictions(np.array([number[row["label"]] for row in rows], kind), best, probability)
+    kind = np.uint8 if len(classes) <= 256 else np.uint16
+    labels, first = (np.array([number[row[column]] for row in rows], kind) for column in ("label", "top1"))
+    if f"top{len(classes)}" not in rows[0]:
+        return Predictions(labels, first, np.zeros((len(rows), 0), np.uint16))
+    parts = np.zeros((len(rows), len(classes)), np.uint16)
+    for image, row in enumerate(rows):
+        for place in range(1, len(classes) + 1):
+            parts[image, number[row[f"top{place}"]]] = round(1e4 * float(row[f"probability{place}"]))
+    return Predictions(labels, first, parts)
 
 
 def predictions_of_all(runs: list[Path], views: int) -> list[Predictions]:

@@ -58,23 +58,22 @@ def crossed(first: np.ndarray, second: np.ndarray | None = None) -> Estimate:
     return Estimate(by_image.mean(axis=-1), np.sqrt(variance), np.maximum(df, min(freedoms[1:])))
 
 
-def averaging(labels: np.ndarray, probability: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """What averaging the softmax outputs of `size` networks does to the error, as a value a network and image.
+def averaging(labels: np.ndarray, probability: np.ndarray, size: int) -> np.ndarray:
+    """The error of `size` networks whose softmax outputs are averaged, as a value a network and image.
 
-    Args: labels (images,); probability (networks, images, classes), of more networks than `size`.
+    Args: labels (images,); probability (networks, images, classes), of more networks than `size`, in any unit.
 
-    The error of the average is a U-statistic: its mean over all subsets of `size` networks. The first array
-    (networks, images) holds its jackknife pseudo-values, which leave out one network after another and whose spread is
-    that of the estimate (Arvesen, "Jackknifing U-statistics", Annals of Mathematical Statistics 1969); the second the
-    errors of the networks alone, which are their own pseudo-values. Their difference goes to `crossed`.
+    That error is a U-statistic: its mean over all subsets of `size` networks. What is returned, (networks, images), are
+    its jackknife pseudo-values, which leave out one network after another, and whose spread is that of the estimate
+    (Arvesen, "Jackknifing U-statistics", Annals of Mathematical Statistics 1969). A single network's errors are their
+    own pseudo-values; less those, they go to `crossed`.
     """
     networks = len(probability)
     subsets = list(combinations(range(networks), size))
     error = np.array([probability[list(each)].sum(axis=0).argmax(axis=-1) != labels for each in subsets], np.float32)
     holds = np.array([[network in each for each in subsets] for network in range(networks)])
     without = np.array([error[~each].mean(axis=0) for each in holds])
-    alone = probability.argmax(axis=-1) != labels
-    return networks * error.mean(axis=0) - (networks - 1) * without, alone.astype(np.float32)
+    return networks * error.mean(axis=0) - (networks - 1) * without
 
 
 def one_pair(first: np.ndarray, second: np.ndarray) -> Estimate:

@@ -117,6 +117,11 @@ class Study(Strict):
                     raise ValueError(f"{comparison.name}: its measure is {kind}, not {comparison.measure}")
         return self
 
+    @property
+    def scale(self) -> str:
+        """What all arms share, as --set has it."""
+        return ", ".join([self.recipe, *self.set_lines(self.set)])
+
     def seeds_of(self, arm: str) -> int:
         return self.arms[arm].seeds or self.seeds
 

@@ -111,8 +111,10 @@ def error_matrices(comparison: Comparison, sides: list[list[Path]]) -> tuple[np.
         return np.empty((0, 0)), np.empty((0, 0))
     first, second = (predictions_of_all(side, views) for side, views in zip(sides, comparison.views))
     if size > 1:
-        probability = np.array([each.by_class() for each in first], np.float32)
-        averaged = 100 * statistics.averaging(first[0].labels, probability, size)[0]
+        parts = np.array([each.parts for each in first], np.uint32)
+        if not parts.size:
+            raise UserError(f"{comparison.name}: averages need the predictions of all classes; they hold five of many")
+        averaged = 100 * statistics.averaging(first[0].labels, parts, size)
     else:
         averaged = np.array([100.0 * each.wrong for each in first])
     if not np.array_equal(first[0].labels, second[0].labels):

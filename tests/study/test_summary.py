@@ -140,4 +140,8 @@ def test_predictions_of_every_class_in_their_order(tmp_path):
     (tmp_path / "predictions-1.csv").write_text(f"{header}\n1.png,c,b,c,a,0.5,0.3,0.2\n2.png,a,a,b,c,0.9,0.06,0.04\n")
     found = predictions_of(tmp_path, 1)
     assert found.wrong.tolist() == [True, False]
-    assert found.by_class() == pytest.approx(np.array([[0.2, 0.5, 0.3], [0.9, 0.06, 0.04]]), abs=1e-3)
+    assert found.parts.tolist() == [[2000, 5000, 3000], [9000, 600, 400]]
+    found.save(tmp_path / "predictions-1.npz")
+    (tmp_path / "predictions-1.csv").unlink()
+    again = predictions_of(tmp_path, 1)
+    assert all(np.array_equal(value, vars(again)[name]) for name, value in vars(found).items())
