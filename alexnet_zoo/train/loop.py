@@ -24,6 +24,7 @@ from alexnet_zoo.train import saving
 from alexnet_zoo.train.columns import hang_seconds
 from alexnet_zoo.train.inputs import DROPOUT, Inputs
 from alexnet_zoo.train.optim import Schedule
+from alexnet_zoo.train.plateau import Plateau
 from alexnet_zoo.train.profile import gather_records, profile_table, record_of
 from alexnet_zoo.train.readout import Readout
 from alexnet_zoo.train.run import Run, append_metrics, append_summary, forget_after
@@ -49,6 +50,7 @@ class Training:
         self.total_steps = round(recipe.epochs * self.steps)
         self.train_step = make_step(recipe, len(run.prepared.classes), run.layout)
         self.watch = LayerWatch(self.train_step, folder, recipe.watch_every) if recipe.watch_every else None
+        self.plateau = Plateau(self.train_step, len(run.prepared.classes))
         self.schedule = Schedule(recipe, self.steps)
         self.lr = recipe.lr  # of the last step
         self.done = Done()
@@ -139,6 +141,7 @@ class Training:
     def record(self, step: int, lr: float, loss: float, wrong: float, data_wait: float) -> None:
         """Writes a line of metrics.jsonl for each of the first steps, then for every STEPS_A_LINE-th."""
         batch = self.recipe.batch_size
+        self.plateau.see(loss / batch)
         if step % STEPS_A_LINE == 0 or step < STEPS_A_LINE:
             row = {"step": step, "epoch": self.done.epoch + 1, "loss": loss / batch, "err": 100 * wrong / batch}
             append_metrics(self.run.folder, {**row, "lr": lr, "data_wait": round(data_wait, 4)})
