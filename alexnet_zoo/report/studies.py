@@ -17,7 +17,7 @@ from alexnet_zoo.report.formats import MINUS, Cell, Column, Figure, Table, to_cs
 from alexnet_zoo.report.kernels import load_kernels, selectivity
 from alexnet_zoo.report.latex import to_latex
 from alexnet_zoo.report.page import html_table
-from alexnet_zoo.study.measures import predictions_of, read_curve
+from alexnet_zoo.study.measures import hours, predictions_of, read_curve
 from alexnet_zoo.study.runner import STUDIES, Jobs
 from alexnet_zoo.study.study import RATIOS, Comparison, Study, find_claim, load_study
 from alexnet_zoo.study.summary import RULES, Found, arm_figures, finished_runs, summarise
@@ -80,11 +80,27 @@ def write_study(jobs: Jobs) -> list[Path]:
 def study_tables(jobs: Jobs, found: list[Found]) -> dict[str, str]:
     """The study's page in Markdown, and each of its tables as .csv, .tex and .html, by the names of their files."""
     tables = [comparisons_table(jobs.plan, found), arms_table(jobs)]
-    files = {f"{jobs.plan.name}.md": "\n".join(map(to_markdown, tables))}
+    files = {f"{jobs.plan.name}.md": "\n".join([opening(jobs, found), *map(to_markdown, tables)])}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
         files[f"{table.name}.html"] = html_table(table)
     return files
+
+
+def opening(jobs: Jobs, found: list[Found]) -> str:
+    """What was asked, at which scale and cost, and what came out: each comparison under its verdict."""
+    plan, finished = jobs.plan, [job.folder for job in jobs.all if job.finished]
+    cost = f"{len(finished)} of {len(jobs.all)} runs, {sum(map(hours, finished)):.1f} hours of training together."
+    lines = [f"# Study {plan.name}", "", f"On {plan.data}; {plan.scale}.", "", cost, ""]
+    if in_forest(found):
+        lines += [f"![Effects with their intervals]({plan.name}-forest.png)", ""]
+    lines += [f"![Training error by epoch]({plan.name}-curves.png)", ""]
+    by_verdict: dict[str, list[str]] = {}
+    for each in found:
+        figure = "" if math.isnan(each.effect) else f" ({effect_of(each)})"
+        by_verdict.setdefault(each.verdict, []).append(f"{claim_of(each)}{figure}")
+    lines += [f"- **{verdict}**: {'; '.join(claims)}." for verdict, claims in sorted(by_verdict.items())]
+    return "\n".join(lines) + "\n"
 
 
 def published(jobs: Jobs, folder: Path) -> Jobs:
@@ -142,22 +158,29 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
 
 
 def _line(found: Found) -> list[Cell]:
-    comparison = found.comparison
+    comparison, measured = found.comparison, not math.isnan(found.effect)
     claim = find_claim(comparison.claim) if comparison.claim else {}
-    measured, signed = not math.isnan(found.effect), comparison.measure not in RATIOS
     least = f", {found.least_p:.2g} at least" if found.least_p > 0.05 else ""
     return [
-        comparison.says or claim["claim"],
+        claim_of(found),
         claim.get("section"),
         QUANTITIES[comparison.measure],
         ", ".join(_side(comparison, side) for side in (0, 1)),
         f"{len(found.first)}, {len(found.second)}",
-        Figure(found.effect, 2, found.low, found.high, signed=signed) if measured else None,
-        None if found.published is None else Figure(found.published, 1, signed=signed),
+        effect_of(found) if measured else None,
+        None if found.published is None else Figure(found.published, 1, signed=comparison.measure not in RATIOS),
         None if math.isnan(found.p) else f"{found.p_holm:.3f}{least}",
         None if math.isnan(found.p) else f"{found.equivalence_p_holm:.3f}",
         found.verdict,
     ]
+
+
+def claim_of(found: Found) -> str:
+    return found.comparison.says or find_claim(found.comparison.claim)["claim"]
+
+
+def effect_of(found: Found) -> Figure:
+    return Figure(found.effect, 2, found.low, found.high, signed=found.comparison.measure not in RATIOS)
 
 
 def _side(comparison: Comparison, side: int) -> str:
@@ -181,11 +204,15 @@ def arms_table(jobs: Jobs) -> Table:
     return Table(f"{jobs.plan.name}-arms", f"Study {jobs.plan.name}: its arms", columns, rows)
 
 
+def in_forest(found: list[Found]) -> list[Found]:
+    """Those whose effects are in points and known."""
+    return [f for f in found if not math.isnan(f.effect) and f.comparison.measure not in (*RATIOS, "colour_apart")]
+
+
 @styled
 def forest(found: list[Found]):
-    """Effects in points with their intervals, the published one as a diamond; ratios are left to the table."""
-    shown = [f for f in found if not math.isnan(f.effect) and f.comparison.measure not in RATIOS]
-    if not shown:
+    """Effects in points with their intervals, the published one as a diamond; the table has the others too."""
+    if not (shown := in_forest(found)):
         return None
     figure = new_figure(0.7 + 0.35 * len(shown), 2 * COLUMN_WIDTH)
     axes = figure.add_subplot()

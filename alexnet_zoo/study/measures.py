@@ -10,6 +10,7 @@ import numpy as np
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
+from alexnet_zoo.train.recipe import load_recipe
 
 LEFT = 0.95  # of ln(classes): a loss below has left that of guessing
 
@@ -57,6 +58,12 @@ def read_curve(run: Path) -> dict[str, list[float]]:
     with open(run / "summary.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     return {name: [float(row[name] or "nan") for row in rows] for name in (rows[0] if rows else ())}
+
+
+def hours(run: Path) -> float:
+    """How long the run's training took."""
+    step = json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])["step"]
+    return step * load_recipe(run / "recipe.toml").batch_size * value_of(run, "time") / 3600
 
 
 def steps_to_leave(run: Path) -> float:

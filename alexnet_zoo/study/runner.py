@@ -54,7 +54,7 @@ class Jobs:
 
     def __init__(self, plan: Study, out: Path, data: Path | None = None):
         self.plan, self.out, self.data = plan, out, data
-        self.others = [out.parent / name for name in plan.uses]
+        self.others = [Path(os.path.normpath(out.parent / name)) for name in plan.uses]
         rounds = range(max(map(plan.seeds_of, plan.arms)))
         self.runs = {
             (arm, seed): self._run(arm, seed) for seed in rounds for arm in plan.arms if seed < plan.seeds_of(arm)

@@ -61,7 +61,7 @@ class Plateau:
         if last < between and last < first / 2:
             self.end()
             say(
-                f"stuck: for {LONG} steps the loss stayed within 5% of guessing, ln {self.classes} = {guessing:.2f}, and "
-                f"conv1's gradient shrinks, {first:.2g} to {last:.2g}. Start from the deviations of the recipe "
+                f"stuck: for {LONG} steps the loss stayed within 5% of guessing, ln {self.classes} = {guessing:.2f}, "
+                f"and conv1's gradient shrinks, {first:.2g} to {last:.2g}. Start from the deviations of the recipe "
                 "init-as-run, which leaves it sooner: alexzoo recipes init-as-run"
             )
