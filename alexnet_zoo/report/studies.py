@@ -154,7 +154,8 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         "runs, or sign flips where the same networks are compared.",
         *filter(None, [plan.rule, RULES if found else ""]),
     ]
-    return Table(plan.name, f"Study {plan.name}", columns, [_line(each) for each in found], notes, "effect")
+    title = f"Study {plan.name}: what it found"
+    return Table(plan.name, title, columns, [_line(each) for each in found], notes, "effect")
 
 
 def _line(found: Found) -> list[Cell]:
