@@ -106,8 +106,10 @@ def opening(jobs: Jobs, found: list[Found]) -> str:
 def published(jobs: Jobs, folder: Path) -> Jobs:
     """Copies what a study's tables are made from into `folder`: of each finished run all but weights and images.
 
-    Predictions go into their small form. Paths of this machine become names.
+    Of predictions the guesses are kept, and every class's probability where a comparison averages it. Paths of this
+    machine become names.
     """
+    averaged = {(each.arms[0], each.views[0]) for each in jobs.plan.compare if each.average[0] > 1}
     there = Jobs(jobs.plan.model_copy(update={"uses": []}), folder)
     for key, job in jobs.runs.items():
         if job.finished:
@@ -119,7 +121,9 @@ def published(jobs: Jobs, folder: Path) -> Jobs:
                     (to / name).write_text(ABSOLUTE.sub(r"\1", text), encoding="utf-8")
             for views in (10, 1):
                 if any(job.folder.glob(f"predictions-{views}.*")):
-                    predictions_of(job.folder, views).save(to / f"predictions-{views}.npz")
+                    kept = predictions_of(job.folder, views)
+                    kept = kept if (key[0], views) in averaged else kept.without_parts()
+                    kept.save(to / f"predictions-{views}.npz")
     return there
 
 
@@ -150,8 +154,8 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         Column("verdict", "Verdict"),
     ]
     notes = [
-        f"On {plan.data}; {plan.scale}. Intervals: 95%, over seeds and test images. p: permutations of the "
-        "runs, or sign flips where the same networks are compared.",
+        f"On {plan.data}; {plan.scale}. Intervals: 95%, over seeds, and test images where their errors are compared. "
+        "p: permutations of the runs, or sign flips where the same networks are compared.",
         *filter(None, [plan.rule, RULES if found else ""]),
     ]
     title = f"Study {plan.name}: what it found"

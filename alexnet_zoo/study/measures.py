@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -86,7 +86,7 @@ class Predictions:
     """What a network predicted, image by image, as a study counts it and publishes it.
 
     labels, first: (images,), the numbers of the right class and of the one that was guessed. parts: (images, classes),
-    each class's probability in ten thousandths; (images, 0) where predictions hold five classes of many.
+    each class's probability in ten thousandths; (images, 0) where they are not known.
     """
 
     labels: np.ndarray
@@ -97,6 +97,9 @@ class Predictions:
     def wrong(self) -> np.ndarray:
         """(images,): whether the guess is wrong."""
         return self.first != self.labels
+
+    def without_parts(self) -> "Predictions":
+        return replace(self, parts=self.parts[:, :0])
 
     def save(self, file: Path) -> None:
         with written_whole(file) as partial, partial.open("wb") as opened:

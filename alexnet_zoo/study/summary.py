@@ -113,7 +113,7 @@ def error_matrices(comparison: Comparison, sides: list[list[Path]]) -> tuple[np.
     if size > 1:
         parts = np.array([each.parts for each in first], np.uint32)
         if not parts.size:
-            raise UserError(f"{comparison.name}: averages need the predictions of all classes; they hold five of many")
+            raise UserError(f"{comparison.name}: averages need every class's probability; the predictions lack them")
         averaged = 100 * statistics.averaging(first[0].labels, parts, size)
     else:
         averaged = np.array([100.0 * each.wrong for each in first])

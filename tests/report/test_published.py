@@ -35,4 +35,5 @@ def test_a_changed_figure_is_found(tmp_path):
 def test_tables_of_every_published_study_are_what_its_runs_give(folder):
     jobs = Jobs(load_study(folder.name), folder)
     for name, text in study_tables(jobs, summarise(jobs)).items():
-        assert (folder / name).read_text(encoding="utf-8") == text, name
+        if not name.endswith(".html"):  # which is for a page of the reader's own, and not committed
+            assert (folder / name).read_text(encoding="utf-8") == text, name

@@ -7,6 +7,8 @@ from alexnet_zoo.report.claims import claims_table, elsewhere_table
 from alexnet_zoo.report.measured import read_sources
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.tables import runs_table, table1, table2
+from alexnet_zoo.study.study import load_study
+from alexnet_zoo.study.summary import Found
 
 
 def cells(table, row, key):
@@ -123,6 +125,19 @@ def test_on_other_data_a_claim_has_a_table_of_its_own(tmp_path, made):
     (line,) = elsewhere_table(load_paper(), results).rows
     assert line[3].value == 5 and line[4] == "CIFAR-10 as JPEG test, runs tanh and relu"
     assert cells(claims_table(load_paper(), results), line[0], "measured") == [None]
+
+
+def test_what_a_study_found_stands_apart_from_the_papers_setting(tmp_path, made):
+    plan = load_study("claims")
+    comparison = next(each for each in plan.compare if each.claim == "lrn")
+    found = [Found(comparison, [20.0], [21.0], -1.2, -2.0, -0.4, verdict="reproduced")]
+    results = read(tmp_path, made, made.DIGITS)
+    table = claims_table(load_paper(), results, [(plan, found)])
+    assert cells(table, "Local response normalisation", "measured") == [None, None]
+    told = "−1.20 [−2.00, −0.40], reproduced (claims)"
+    assert cells(table, "Local response normalisation", "study") == [told, told]
+    assert any("Imagenette" in note and "width_mult" in note for note in table.notes)
+    assert "study" not in [column.key for column in claims_table(load_paper(), results).columns]
 
 
 def test_the_test_servers_score_needs_its_source(tmp_path, made):
