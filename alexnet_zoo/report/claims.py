@@ -40,10 +40,10 @@ class Measured(NamedTuple):
     how: str = ""
 
 
-Studied = Sequence[tuple[Study, list[Found]]]  # studies, with what each of their comparisons found
+Judged = tuple[Study, list[Found]]  # a study, and what each of its comparisons found
 
 
-def claims_table(paper: Paper, results: Results, studies: Studied = ()) -> Table:
+def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ()) -> Table:
     """One line for each claim, error measure and pair of runs; what studies found beside it, at their own scale."""
     columns = [
         Column("claim", "Claim"),
@@ -66,7 +66,7 @@ def claims_table(paper: Paper, results: Results, studies: Studied = ()) -> Table
     return Table("claims", "The paper's other claims", columns, rows, notes, "measured")
 
 
-def _in_studies(claim: Claim, studies: Studied) -> str | None:
+def _in_studies(claim: Claim, studies: Sequence[Judged]) -> str | None:
     """What studies found of a claim: effect, interval, verdict and the study's name; None where none measured it."""
     told = [
         f"{Figure(each.effect, 2, each.low, each.high, signed=claim.unit == 'points')}, {each.verdict} ({plan.name})"

@@ -43,7 +43,7 @@ class Confusion:
 def confusion_of(predictions: Predictions, classes: list[str]) -> Confusion:
     """Counts for each class how many of its images have which first guess."""
     counts = np.zeros((len(classes),) * 2, int)
-    np.add.at(counts, (predictions.labels, predictions.best[:, 0]), 1)
+    np.add.at(counts, (predictions.labels, predictions.first), 1)
     return Confusion(classes, counts)
 
 
@@ -108,14 +108,14 @@ def wrong_guesses(predictions: Predictions, dataset: Dataset) -> WrongGuesses | 
     wrong = np.flatnonzero(predictions.wrong)
     if not len(wrong) or not np.array_equal(predictions.labels, dataset.labels):
         return None
-    picked = wrong[np.argsort(-predictions.probability[wrong, 0], kind="stable")][:WRONG]
+    picked = wrong[np.argsort(-predictions.confidence[wrong].astype(int), kind="stable")][:WRONG]
     corner = [0] * len(picked)
     names = [class_name(label) for label in dataset.classes]
     return WrongGuesses(
         pictures=dataset.gather(picked, corner, corner, dataset.image_size).numpy(),
         right=[names[k] for k in predictions.labels[picked]],
-        guessed=[names[k] for k in predictions.best[picked, 0]],
-        confidence=predictions.probability[picked, 0].astype(float).tolist(),
+        guessed=[names[k] for k in predictions.first[picked]],
+        confidence=(predictions.confidence[picked] / 1e4).tolist(),
         wrong=len(wrong),
         images=len(dataset),
     )

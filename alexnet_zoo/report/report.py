@@ -8,7 +8,7 @@ from pathlib import Path
 
 from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.claims import claims_table, elsewhere_table
+from alexnet_zoo.report.claims import Judged, claims_table, elsewhere_table
 from alexnet_zoo.report.counts import counts_table
 from alexnet_zoo.report.figures import data_of, to_bytes
 from alexnet_zoo.report.formats import Table, to_csv, to_markdown
@@ -22,16 +22,14 @@ from alexnet_zoo.report.pictures import Picture, draw
 from alexnet_zoo.report.studies import comparisons_table, forest
 from alexnet_zoo.report.tables import refused_table, runs_table, table1, table2, text_table
 from alexnet_zoo.study.runner import Jobs
-from alexnet_zoo.study.study import FOLDER, Study, load_study
-from alexnet_zoo.study.summary import Found, summarise
-
-Judged = tuple[Study, list[Found]]  # a study, and what each of its comparisons found
+from alexnet_zoo.study.study import FOLDER, load_study
+from alexnet_zoo.study.summary import summarise
 
 
 def make_tables(results: Results, studies: Sequence[Judged] = ()) -> list[Table]:
     """The claims, and what studies found of them; all that was measured; the paper's tables; counts; the refused."""
     paper = load_paper()
-    tables = [claims_table(paper, results), elsewhere_table(paper, results)]
+    tables = [claims_table(paper, results, studies), elsewhere_table(paper, results)]
     for plan, found in studies:
         table = comparisons_table(plan, found)
         tables.append(replace(table, name=f"study-{table.name}"))  # the study claims is not the table claims

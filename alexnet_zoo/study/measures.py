@@ -85,12 +85,14 @@ def results_of(run: Path) -> list[dict[str, str]]:
 class Predictions:
     """What a network predicted, image by image, as a study counts it and publishes it.
 
-    labels, first: (images,), the numbers of the right class and of the one that was guessed. parts: (images, classes),
-    each class's probability in ten thousandths; (images, 0) where they are not known.
+    labels, first: (images,), the numbers of the right class and of the one that was guessed. confidence: (images,), the
+    probability of the guess, in ten thousandths. parts: (images, classes), that of every class, likewise; (images, 0)
+    where it is not known.
     """
 
     labels: np.ndarray
     first: np.ndarray
+    confidence: np.ndarray
     parts: np.ndarray
 
     @property
@@ -121,13 +123,14 @@ def predictions_of(run: Path, views: int) -> Predictions:
         rows = list(csv.DictReader(opened))
     kind = np.uint8 if len(classes) <= 256 else np.uint16
     labels, first = (np.array([number[row[column]] for row in rows], kind) for column in ("label", "top1"))
+    confidence = np.array([round(1e4 * float(row["probability1"])) for row in rows], np.uint16)
     if f"top{len(classes)}" not in rows[0]:
-        return Predictions(labels, first, np.zeros((len(rows), 0), np.uint16))
+        return Predictions(labels, first, confidence, np.zeros((len(rows), 0), np.uint16))
     parts = np.zeros((len(rows), len(classes)), np.uint16)
     for image, row in enumerate(rows):
         for place in range(1, len(classes) + 1):
             parts[image, number[row[f"top{place}"]]] = round(1e4 * float(row[f"probability{place}"]))
-    return Predictions(labels, first, parts)
+    return Predictions(labels, first, confidence, parts)
 
 
 def predictions_of_all(runs: list[Path], views: int) -> list[Predictions]:

@@ -7,8 +7,8 @@ from alexnet_zoo.study.measures import Predictions
 
 
 def predictions(labels, first, confidence) -> Predictions:
-    best = np.array([[guess, (guess + 1) % 3] for guess in first])
-    return Predictions(np.array(labels), best, np.array([[share, 1 - share] for share in confidence], np.float16))
+    parts = np.array([round(1e4 * share) for share in confidence], np.uint16)
+    return Predictions(np.array(labels), np.array(first), parts, np.zeros((len(labels), 0), np.uint16))
 
 
 def test_confusion_counts_first_guesses():
