@@ -61,7 +61,7 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
     if any(told.values()):
         columns.append(Column("study", "In a study, at its own scale", aside=True))
         by_text = {claim.claim: told[claim.id] for claim in paper.claim}
-        rows = [[*row, by_text[row[0]]] for row in rows]
+        rows = [[*row, by_text[str(row[0])]] for row in rows]
         notes += [f"Study {plan.name}: on {plan.data}; {plan.scale}" for plan, _ in studies]
     return Table("claims", "The paper's other claims", columns, rows, notes, "measured")
 

@@ -63,6 +63,7 @@ def write_curve(run, best):
     lines = ["epoch,train_top1,eval_top1,images_per_s"]
     lines += [f"{epoch},{50 + epoch},{60 - abs(epoch - best)},100" for epoch in range(1, 25)]
     (run / "summary.csv").write_text("\n".join(lines) + "\n")
+    (run / "metrics.jsonl").write_text('{"step": 100, "loss": 1.0}\n')
 
 
 def test_verdicts_of_known_effects(study):
