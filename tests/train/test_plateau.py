@@ -13,7 +13,7 @@ from alexnet_zoo.train.run import Run
 ])  # fmt: skip
 def test_a_run_that_is_stuck_is_told_of_once(tmp_path, digits, small_recipe, monkeypatch, capfd, overrides, lines):
     monkeypatch.setattr(plateau, "LONG", 60)
-    train(Run(tmp_path, small_recipe("epochs=5", *overrides), digits))
+    train(Run(tmp_path, small_recipe("epochs=4", *overrides), digits))
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("stuck: ")]
     assert len(said) == lines
     assert all("ln 10 = 2.30" in line and "init-as-run" in line for line in said)
