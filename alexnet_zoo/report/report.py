@@ -30,7 +30,7 @@ def make_tables(results: Results, studies: Sequence[Judged] = ()) -> list[Table]
     """The claims, and what studies found of them; all that was measured; the paper's tables; counts; the refused."""
     paper = load_paper()
     tables = [claims_table(paper, results, studies), elsewhere_table(paper, results)]
-    for plan, found in studies:
+    for plan, found in [judged for judged in studies if judged[1]]:
         table = comparisons_table(plan, found)
         tables.append(replace(table, name=f"study-{table.name}"))  # the study claims is not the table claims
     tables += [runs_table(results), *(make(paper, results.results) for make in (table1, table2, text_table))]

@@ -79,7 +79,7 @@ def write_study(jobs: Jobs) -> list[Path]:
 
 def study_tables(jobs: Jobs, found: list[Found]) -> dict[str, str]:
     """The study's page in Markdown, and each of its tables as .csv, .tex and .html, by the names of their files."""
-    tables = [comparisons_table(jobs.plan, found), arms_table(jobs)]
+    tables = [*([comparisons_table(jobs.plan, found)] if found else []), arms_table(jobs)]
     files = {f"{jobs.plan.name}.md": "\n".join([opening(jobs, found), *map(to_markdown, tables)])}
     for table in tables:
         files |= {f"{table.name}.csv": to_csv(table), f"{table.name}.tex": to_latex(table)}
@@ -91,7 +91,7 @@ def opening(jobs: Jobs, found: list[Found]) -> str:
     """What was asked, at which scale and cost, and what came out: each comparison under its verdict."""
     plan, finished = jobs.plan, [job.folder for job in jobs.all if job.finished]
     cost = f"{len(finished)} of {len(jobs.all)} runs, {sum(map(hours, finished)):.1f} hours of training together."
-    lines = [f"# Study {plan.name}", "", f"On {plan.data}; {plan.scale}.", "", cost, ""]
+    lines = [f"# Study {plan.name}", "", f"On {plan.data}; {plan.scale}.", "", cost, "", *([plan.rule, ""] if plan.rule else [])]
     if in_forest(found):
         lines += [f"![Effects with their intervals]({plan.name}-forest.png)", ""]
     lines += [f"![Training error by epoch]({plan.name}-curves.png)", ""]
@@ -156,7 +156,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
     notes = [
         f"On {plan.data}; {plan.scale}. Intervals: 95%, over seeds, and test images where their errors are compared. "
         "p: permutations of the runs, or sign flips where the same networks are compared.",
-        *filter(None, [plan.rule, RULES if found else ""]),
+        RULES,
     ]
     title = f"Study {plan.name}: what it found"
     return Table(plan.name, title, columns, [_line(each) for each in found], notes, "effect")
