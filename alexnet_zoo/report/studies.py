@@ -91,7 +91,8 @@ def opening(jobs: Jobs, found: list[Found]) -> str:
     """What was asked, at which scale and cost, and what came out: each comparison under its verdict."""
     plan, finished = jobs.plan, [job.folder for job in jobs.all if job.finished]
     cost = f"{len(finished)} of {len(jobs.all)} runs, {sum(map(hours, finished)):.1f} hours of training together."
-    lines = [f"# Study {plan.name}", "", f"On {plan.data}; {plan.scale}.", "", cost, "", *([plan.rule, ""] if plan.rule else [])]
+    lines = [f"# Study {plan.name}", "", f"On {plan.data}; {plan.scale}.", "", cost, ""]
+    lines += [plan.rule, ""] if plan.rule else []
     if in_forest(found):
         lines += [f"![Effects with their intervals]({plan.name}-forest.png)", ""]
     lines += [f"![Training error by epoch]({plan.name}-curves.png)", ""]
