@@ -69,7 +69,7 @@ def modes(options: Options, **model_args) -> list[dict]:
     batch = model = None
     steps: dict[str, Step] = {}
     for mode, fields in MODES.items():
-        if fields.keys() <= Recipe.model_fields.keys() and (on_cuda or fields.get("compile") != "reduce-overhead"):
+        if on_cuda or fields.get("compile") != "reduce-overhead":
             model = timm.create_model(options.model, **model_args)
             batch = batch or random_batch(options, batch_size, model, side_of(model, model_args))
             steps[mode] = training_step(model, batch, precision="bfloat16" if on_cuda else "float32", **fields)
@@ -131,7 +131,8 @@ def training_step(model: nn.Module, batch: tuple[Tensor, Tensor], **fields) -> S
     """
     recipe = Recipe(name="benchmark", lr=1e-5, batch_size=len(batch[0]), **fields)
     step = TrainStep(model.train(), recipe, Layout(device=batch[0].device))
-    return lambda: step(*batch)
+    images, labels = batch[0].to(**step.form), batch[1]  # as the loader gives them
+    return lambda: step(images, labels)
 
 
 def lrn_step(form, x: Tensor) -> Step:

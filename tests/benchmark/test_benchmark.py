@@ -62,7 +62,7 @@ def test_training_compares_three_networks():
 @torch._dynamo.config.patch(disable=True)
 def test_modes_of_a_step():
     rows = modes(Options(batch_size=2, repetitions=1), width_mult=0.125, img_size=64, num_classes=10)
-    assert [row["peer"] for row in rows] == list(MODES)[: len(rows)] and len(rows) > 1
+    assert [row["peer"] for row in rows] == list(MODES)[:3]  # CUDA graphs are the card's
     assert "launches" not in rows[0]  # a CPU has none
 
 
