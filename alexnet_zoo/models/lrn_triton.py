@@ -136,7 +136,8 @@ def launch(x: Tensor, g: Tensor | None, size: int, alpha: float, k: float, colum
     out = torch.empty_like(x)
     if x.numel():
         kernel, grid, places, constants = plan(x.shape, size, columns, relu, g is not None, last)
-        kernel[grid](x, x if g is None else g, out, places, alpha, k, **constants)
+        with torch.cuda.device_of(x):  # Triton starts a kernel on the current device, wherever the tensors are
+            kernel[grid](x, x if g is None else g, out, places, alpha, k, **constants)
     return out
 
 

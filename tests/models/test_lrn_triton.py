@@ -163,6 +163,16 @@ def test_kernels_on_a_card(case):
 
 
 @pytest.mark.cuda
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two cards")
+@pytest.mark.parametrize("order", ORDERS)
+def test_kernels_run_where_their_tensors_are(order):
+    """On the second card, while the first is the current one."""
+    errors = errors_of("odd", order, "torch.float32", True, device="cuda:1")
+    assert torch.cuda.current_device() == 0
+    assert errors["forward"] < ROUNDING[torch.float32] and errors["backward"] < ROUNDING[torch.float32]
+
+
+@pytest.mark.cuda
 @pytest.mark.parametrize("order", ORDERS)
 @pytest.mark.parametrize("compiled", [False, True], ids=["eager", "compiled"])
 def test_step_on_a_card(order, compiled, monkeypatch):

@@ -44,7 +44,8 @@ def to_input(pixels: Tensor, packed: Tensor, mean: Tensor, scale: float, centre:
     if batch:
         grid = batch, triton.cdiv(size * size, PLACES)
         last = not out.is_contiguous()
-        crops_to_input[grid](pixels, packed, mean, out, scale, size, mean.shape[1], centre, last, PLACES)
+        with torch.cuda.device_of(out):  # Triton starts a kernel on the current device, wherever the tensors are
+            crops_to_input[grid](pixels, packed, mean, out, scale, size, mean.shape[1], centre, last, PLACES)
 
 
 @to_input.register_fake
