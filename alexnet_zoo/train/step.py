@@ -2,10 +2,12 @@
 
 import os
 import shutil
+import sysconfig
 import time
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -104,10 +106,23 @@ def bytes_of(tensors: Iterable[Tensor]) -> int:
 def make_step(recipe: Recipe, num_classes: int, layout: Layout) -> TrainStep:
     """Builds the recipe's network, or the part of it that `layout` gives this process, and its step."""
     check_crop(recipe, num_classes)
+    check_compilers(recipe, layout.device)
     check_precision(recipe.precision, layout.device)
+    return TrainStep(columns.build(recipe, num_classes, layout), recipe, layout)
+
+
+def check_compilers(recipe: Recipe, device: torch.device) -> None:
+    """Raises UserError where torch.compile lacks a compiler, or Triton, which builds its launcher on CUDA."""
     if recipe.compile and not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")):
         raise UserError("compile: torch.compile needs a C++ compiler; install g++, or --set compile=false")
-    return TrainStep(columns.build(recipe, num_classes, layout), recipe, layout)
+    if device.type != "cuda":
+        return
+    if not (shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang")):
+        raise UserError("CUDA: Triton, which comes with torch, needs a C compiler; install gcc, or --device cpu")
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # Debian's own, as Triton has it
+    headers = Path(sysconfig.get_paths(scheme)["include"])
+    if not (headers / "Python.h").exists():
+        raise UserError(f"CUDA: Triton needs Python.h in {headers}; install Python's headers, or --device cpu")
 
 
 def check_crop(recipe: Recipe, num_classes: int) -> None:

@@ -33,3 +33,16 @@ def test_what_compile_does_not_go_with_is_told(small_recipe, monkeypatch):
     monkeypatch.setenv("PATH", "")
     with pytest.raises(UserError, match="needs a C.. compiler"):
         make_step(small_recipe('compile="reduce-overhead"'), 10, Layout())
+
+
+def test_what_triton_lacks_on_cuda_is_told(small_recipe, monkeypatch, tmp_path):
+    card = Layout(device=torch.device("cuda"))
+    monkeypatch.delenv("CC", raising=False)
+    with monkeypatch.context() as without, pytest.raises(UserError, match="needs a C compiler; install gcc"):
+        without.setenv("PATH", "")
+        make_step(small_recipe(), 10, card)
+    (tmp_path / "gcc").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sysconfig.get_paths", lambda _: {"include": str(tmp_path)})
+    with pytest.raises(UserError, match="needs Python.h"):
+        make_step(small_recipe(), 10, card)
