@@ -164,14 +164,20 @@ def joined(recipe: Recipe, columns: int | None = None, device: str = "auto") -> 
 
     A member of an ensemble joins within its ensemble: the same processes, in the order that its own network needs.
     """
-    outermost = not dist.is_initialized()
+    outermost, tidy = not dist.is_initialized(), True
     try:
         if under_torchrun():
             layout = join(columns_of(recipe), columns, device)
         else:
             layout = planned(1, 1, None, device)
+        # NCCL's groups end together: a process that fails alone would wait there for others, which wait for its step.
+        tidy = layout.device.type != "cuda"
         yield layout
         layout.wait_for_all()
+        tidy = True
+    except Interrupted:
+        tidy = True  # all of them have stopped
+        raise
     except UserError:
         raise
     except Exception:
@@ -179,7 +185,7 @@ def joined(recipe: Recipe, columns: int | None = None, device: str = "auto") -> 
             traceback.print_exc()
         raise
     finally:
-        if outermost and dist.is_initialized():
+        if outermost and tidy and dist.is_initialized():
             dist.destroy_process_group()
 
 
