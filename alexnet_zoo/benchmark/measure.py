@@ -193,4 +193,4 @@ def machine(options: Options) -> dict[str, object]:
     """Describes the device and the software in the last columns of a row."""
     name = torch.cuda.get_device_name() if options.device == "cuda" else cpu_name()
     versions = dict(torch=torch.__version__, onnxruntime=onnxruntime.__version__)
-    return dict(device=name, cores=cores(), threads=torch.get_num_threads(), **versions)
+    return dict(device=name, cores=cores(), threads=torch.get_num_threads(), cpu_time=options.cpu_time, **versions)

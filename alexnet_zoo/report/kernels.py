@@ -95,7 +95,7 @@ def figure3(kernels: np.ndarray, columns: int = 2) -> Figure:
         axes.set_title(f"column {number + 1}: colour index {found.columns[number]:.2f}", loc="left")
         axes.set_axis_off()
     if columns > 1:
-        figure.supxlabel(f"{SAID[found.verdict]} (p = {found.p_value:.2g})", fontsize=8)
+        figure.supxlabel(f"{SAID[found.verdict]} (p = {found.p_value:.2g})", fontsize=7)
     return figure
 
 

@@ -47,8 +47,8 @@ def shown(run: RunRecord) -> dict:
 def _errors(result: Result) -> str:
     top1, top5 = error_figure(result.top1_err, result.images), error_figure(result.top5_err, result.images)
     data = result.verified or f"{result.dataset} {result.split}"
-    precision = "" if result.precision in FULL_PRECISION else f", {result.precision}"
-    return f"{data}, {crops(result.views)}{precision}: top-1 error {top1}%, top-5 {top5}%"
+    written = "".join(f", {one}" for one in (result.target, result.precision) if one not in ("", *FULL_PRECISION))
+    return f"{data}, {crops(result.views)}{written}: top-1 error {top1}%, top-5 {top5}%"
 
 
 def crops(views: int) -> str:

@@ -117,6 +117,7 @@ def runs_table(results: Results) -> Table:
         Column("top5_err", "Top-5 error", numeric=True, interval=True),
         Column("minutes", "Minutes", numeric=True),
         Column("provider", "Provider", under="run"),
+        Column("target", "Export target", under="views"),
         Column("precision", "Precision", under="views"),
     ]
     runs = {result.key: run for run in reversed(results.runs) for result in run.results}
@@ -132,7 +133,7 @@ def _run_line(r: Result, run: RunRecord | None) -> list[Cell]:
         name, r.recipe, r.changed or None, None if seed is None else Figure(seed, 0), r.model,
         r.dataset, r.split, r.verified or None, Figure(r.images, 0), Figure(r.views, 0),
         error_figure(r.top1_err, r.images), error_figure(r.top5_err, r.images),
-        None if minutes is None else Figure(minutes, 1 if minutes < 10 else 0), r.provider, r.precision,
+        None if minutes is None else Figure(minutes, 1 if minutes < 10 else 0), r.provider, r.target or None, r.precision,
     ]  # fmt: skip
 
 

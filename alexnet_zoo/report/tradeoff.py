@@ -42,7 +42,7 @@ def tradeoff(rows: Sequence[Mapping], errors: Mapping[str, Result]) -> Figure | 
         (time, least, most), (low, high) = milliseconds(row), wilson(result.top1_err, result.images)
         spread = dict(xerr=[[time - least], [most - time]], yerr=[[result.top1_err - low], [high - result.top1_err]])
         look = dict(color=SERIES[number + 1], mec=BLACK, mew=0.5, ecolor=GREY, elinewidth=0.8, ms=5)
-        axes.errorbar([time], [result.top1_err], fmt="osD^"[number % 4], label=row["peer"], **spread, **look)
+        axes.errorbar([time], [result.top1_err], fmt="osD^"[number % 4], label=TARGETS[row["peer"]], **spread, **look)
     if not axes.containers:
         return None
     for row in rows:
@@ -56,7 +56,8 @@ def tradeoff(rows: Sequence[Mapping], errors: Mapping[str, Result]) -> Figure | 
 def said_of(rows: Sequence[Mapping]) -> str:
     """Says how the latencies were measured, and what torchvision's network has to do in its time."""
     first, busy = rows[0], "" if rows[0].get("idle", True) else "; the machine was busy, so take the ratios"
-    said = f"Latency: batches of {first['batch_size']}, {first['device']}, threads: {first['threads']}{busy}."
+    clock = "CPU time, " if first.get("cpu_time") else ""
+    said = f"Latency: {clock}batches of {first['batch_size']}, {first['device']}, threads: {first['threads']}{busy}."
     for row in rows:
         if row["peer"] == WITHOUT:
             said += f" torchvision's does {row['gmacs']:.2f} billion multiply-adds an image, ours {first['gmacs']:.2f}."

@@ -123,7 +123,7 @@ def test_on_other_data_a_claim_has_a_table_of_its_own(tmp_path, made):
     lines = [("relu", relu, [60, 80]), ("tanh", tanh, [60] * 9 + [80]), ("foreign", foreign, [80])]
     results = read_sources([made.write_run(tmp_path / name, line, curve=curve(top1)) for name, line, top1 in lines])
     (line,) = elsewhere_table(load_paper(), results).rows
-    assert line[3].value == 5 and line[4] == "CIFAR-10 as JPEG test, runs tanh and relu"
+    assert line[3].value == 5 and line[4] == "CIFAR-10 as JPEG, runs tanh and relu"
     assert cells(claims_table(load_paper(), results), line[0], "measured") == [None]
 
 

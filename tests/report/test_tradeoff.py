@@ -30,9 +30,10 @@ def test_time_and_error_of_each_target_that_has_both(tmp_path, made):
     assert times[:, 0] == pytest.approx([5, 20]) and errors[:, 1] == pytest.approx(wilson(20.0, 360))
     assert axes.lines[-1].get_xdata()[0] == 8  # torchvision's: no error is known
     names = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert sorted(names)[:2] == ["native LRN", "plain"]
+    assert sorted(names)[:2] == ["lrn", "plain"]
     assert sorted(names)[2] == "torchvision's, latency alone"
     assert tradeoff(latencies_of(run), {}) is None and latencies_of(replace(run, folder=tmp_path)) == []
-    facts = dict(batch_size=1, device="a CPU", threads=1, idle=False)
+    facts = dict(batch_size=1, device="a CPU", threads=1, idle=False, cpu_time=True)
     said = said_of([row | facts for row in ROWS])
-    assert "the machine was busy" in said and "torchvision's does 0.25 billion multiply-adds an image" in said
+    assert "CPU time, batches of 1" in said and "the machine was busy" in said
+    assert "torchvision's does 0.25 billion multiply-adds an image" in said
