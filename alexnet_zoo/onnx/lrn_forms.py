@@ -12,11 +12,12 @@
 import copy
 from collections.abc import Callable
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from alexnet_zoo.models.lrn import LocalResponseNorm, band
+from alexnet_zoo.models.lrn import LocalResponseNorm
 
 
 def with_lrn(model: nn.Module, make: Callable[[LocalResponseNorm], nn.Module]) -> nn.Module:
@@ -72,9 +73,18 @@ class FourthPower(nn.Module):
         super().__init__()
         self.size, self.alpha, self.k, self.columns = lrn.size, lrn.alpha, lrn.k, lrn.columns
 
+    def near(self, maps: int) -> np.ndarray:
+        """Says which maps each one is summed with, as models/lrn.py's band; a constant, whose making stays out of the file.
+
+        torch's exporter computes small constants itself, and leaves the operators that make large ones in the graph.
+        """
+        own_column = np.arange(maps // self.columns)
+        apart = np.abs(np.arange(maps)[:, None] % len(own_column) - own_column)
+        return (apart <= self.size // 2)[:, :, None, None]
+
     def forward(self, a: Tensor) -> Tensor:
-        weight = band(a, self.size, self.columns).mul(self.alpha)
         square = a * a
+        weight = torch.tensor((self.alpha * self.near(a.shape[1])).tolist())
         d = F.conv2d(square, weight, torch.full([a.shape[1]], self.k), groups=self.columns)
         return square * square / d.pow(3)  # onnxruntime cubes by multiplying
 
