@@ -74,7 +74,7 @@ class FourthPower(nn.Module):
         self.size, self.alpha, self.k, self.columns = lrn.size, lrn.alpha, lrn.k, lrn.columns
 
     def near(self, maps: int) -> np.ndarray:
-        """Says which maps each one is summed with, as models/lrn.py's band; a constant, whose making stays out of the file.
+        """Says which maps each one is summed with, as models/lrn.py's band, but as a constant of the graph.
 
         torch's exporter computes small constants itself, and leaves the operators that make large ones in the graph.
         """

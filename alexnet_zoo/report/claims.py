@@ -161,8 +161,9 @@ def _of_runs(claim: Claim, runs: list[RunRecord]) -> list[Measured]:
         sides = [[run for run in runs if (run.recipe_name, run.data_name) == (name, data)] for name in pair]
         for couple in zip(*sides, strict=False):
             measured = MEASURES[claim.kind][1](*couple)
-            if measured:  # by curves and times, mostly of training: the split that was tested is not what they are of
-                how = [data.removesuffix(" test").removesuffix(" val"), f"runs {' and '.join(run.name for run in couple)}", measured.how]
+            if measured:
+                trained_on = data.removesuffix(" test").removesuffix(" val")  # most of these are figures of training
+                how = [trained_on, f"runs {' and '.join(run.name for run in couple)}", measured.how]
                 found.append(measured._replace(how=", ".join(filter(None, how))))
     return found
 

@@ -133,7 +133,8 @@ def _run_line(r: Result, run: RunRecord | None) -> list[Cell]:
         name, r.recipe, r.changed or None, None if seed is None else Figure(seed, 0), r.model,
         r.dataset, r.split, r.verified or None, Figure(r.images, 0), Figure(r.views, 0),
         error_figure(r.top1_err, r.images), error_figure(r.top5_err, r.images),
-        None if minutes is None else Figure(minutes, 1 if minutes < 10 else 0), r.provider, r.target or None, r.precision,
+        None if minutes is None else Figure(minutes, 1 if minutes < 10 else 0), r.provider,
+        r.target or None, r.precision,
     ]  # fmt: skip
 
 

@@ -69,8 +69,9 @@ def test_a_study_opens_the_report(tmp_path, made):
             with (job.folder / "results.csv").open("w", newline="") as file:
                 csv.writer(file).writerows([["top1_err", "views", "data_sha256"], [10, 1, "abc"]])
             wrong = np.arange(100) < (10 if arm == "lrn" else 13)
-            kept = dict(labels=np.zeros(100, np.uint8), first=wrong.astype(np.uint8), parts=np.zeros((100, 0), np.uint16))
-            np.savez(job.folder / "predictions-1.npz", **kept, confidence=np.full(100, 5000, np.uint16))
+            kept = dict(labels=np.zeros(100, np.uint8), first=wrong.astype(np.uint8))
+            kept |= dict(confidence=np.full(100, 5000, np.uint16), parts=np.zeros((100, 0), np.uint16))
+            np.savez(job.folder / "predictions-1.npz", **kept)
     written = {str(path.relative_to(tmp_path / "out")) for path in write_report([tmp_path / "all"], tmp_path / "out")}
     assert {"study-cifar-lrn.csv", "study-cifar-lrn.tex", "figures/forest-cifar-lrn.svg"} <= written
     page = (tmp_path / "out" / "report.html").read_text()
