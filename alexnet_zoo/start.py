@@ -22,9 +22,14 @@ def with_network_of_start(recipe: Recipe) -> Recipe:
     """Fills in the network of a recipe that has `model = ""`: that of its start, with its sizes and its scale.
 
     What the recipe says in model_args is added to it.
+
+    Raises UserError where the recipe names no start, or another size or scale than the start's.
     """
     if recipe.model:
         return recipe
+    for field in ("image_size", "crop_size", "input_scale"):
+        if getattr(recipe, field) != Recipe.model_fields[field].default:
+            raise UserError(f"{field}: the network of start_from brings its own; leave it out, or --set model too", 2)
     if not recipe.start_from:
         raise UserError(f'recipe {recipe.name}: model = "" is the network of start_from, which names none', 2)
     config = config_of(recipe)

@@ -72,6 +72,7 @@ def test_a_published_model_says_its_network_before_it_is_fetched():
         (["start_from="], "new_layers = .* says nothing with no start_from"),
         (["start_from=digits"], "no run; run first: alexzoo reproduce digits"),
         (["frozen=[conv9]"], "frozen"),
+        (["crop_size=64"], "crop_size: the network of start_from brings its own"),
     ],
 )
 def test_what_cannot_be_started_from_is_one_line(tmp_path, monkeypatch, digits, first, overrides, says):
