@@ -5,6 +5,7 @@ import json
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -109,11 +110,17 @@ class Predictions:
 
 
 def predictions_of(run: Path, views: int) -> Predictions:
-    """Reads a run's predictions-VIEWS.npz, as published, or predictions-VIEWS.csv; UserError without either."""
+    """Reads a run's predictions-VIEWS.npz, as published, or predictions-VIEWS.csv.
+
+    Raises UserError without either, and for a file that holds something else.
+    """
     published, table = (run / f"predictions-{views}.{kind}" for kind in ("npz", "csv"))
     if published.exists():
-        with np.load(published, allow_pickle=False) as file:
-            return Predictions(**file)
+        try:
+            with np.load(published, allow_pickle=False) as file:
+                return Predictions(**file)
+        except (TypeError, ValueError, OSError, BadZipFile) as error:
+            raise UserError(f"{published}: not predictions as a study publishes them; remove it") from error
     if not table.exists():
         again = f"alexzoo evaluate {run} --views {views} --predictions {table}"
         raise UserError(f"{run}: no predictions with {views} views; write them with: {again}")

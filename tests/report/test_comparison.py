@@ -6,6 +6,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
 from alexnet_zoo.report.comparison import compare_runs, curves, errors_table, recipes_table
 from alexnet_zoo.report.measured import read_sources
+from alexnet_zoo.study.measures import Predictions, predictions_of
 from alexnet_zoo.study.statistics import one_pair
 
 CURVE = [dict(epoch=n, train_top1=10.0 * n, eval_top1=11.0 * n) for n in (1, 2, 3)]
@@ -15,8 +16,7 @@ RIGHT = np.arange(360) % 10
 def predict(folder, wrong: int) -> None:
     """Predictions of 360 images, the first so many of them wrong."""
     first = np.where(np.arange(360) < wrong, (RIGHT + 1) % 10, RIGHT)
-    best, probability = first[:, None].astype(np.uint8), np.ones((360, 1), np.float16)
-    np.savez(folder / "predictions-10.npz", labels=RIGHT.astype(np.uint8), best=best, probability=probability)
+    Predictions(RIGHT, first, np.full(360, 10_000), np.zeros((360, 0))).save(folder / "predictions-10.npz")
 
 
 @pytest.fixture
@@ -53,6 +53,12 @@ def test_without_predictions_or_of_other_images_it_is_newcombes(two, made):
     line = made.DIGITS | made.errors(5.0, 0.5) | dict(onnx_sha256="two", data_sha256="other")
     made.write_results(two[1] / "results.csv", line)
     assert errors_table(read_sources(two).runs).rows[1][5] == "Newcombe; other images"
+
+
+def test_a_file_that_holds_something_else_is_told(two):
+    np.savez(two[1] / "predictions-10.npz", best=RIGHT)
+    with pytest.raises(UserError, match="predictions-10.npz: not predictions as a study publishes them"):
+        predictions_of(two[1], 10)
 
 
 def test_curves_lie_over_each_other(two):
