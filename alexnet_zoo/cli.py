@@ -66,7 +66,9 @@ def fail(error: Exception) -> int:
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
     elif hasattr(error, "format_message"):  # a usage error of typer's, whichever click it carries
-        message, code = error.format_message(), getattr(error, "exit_code", 1)
+        context = getattr(error, "ctx", None)
+        shown = f"; {context.command_path} --help shows how" if context else ""
+        message, code = f"{error.format_message().rstrip('.')}{shown}", getattr(error, "exit_code", 1)
     elif isinstance(error, OSError) and error.filename:
         message, code = f"{error.filename}: {error.strerror}; mend that, or name another place", 1
     else:
@@ -267,7 +269,9 @@ def study(
 
 @app.command(epilog="Example: alexzoo export runs/digits --target int8")
 def export(
-    source: Annotated[str, typer.Argument(help="A run's folder, a .safetensors file in one, or a timm model's name.")],
+    source: Annotated[
+        Optional[str], typer.Argument(help="A run's folder, a .safetensors file in one, or a timm model's name.")
+    ] = None,
     target: Annotated[str, typer.Option(help="A name from export/, or a TOML file; list shows them.")] = "plain",
     checkpoint: Annotated[Optional[Path], typer.Option(help="Weights for a model's name: a .safetensors file.")] = None,
     data: Data = None,
@@ -282,6 +286,8 @@ def export(
     if "list" in (source, target):
         print(describe_targets())
         return
+    if source is None:
+        raise UserError("export: name a run's folder or a model, or --target list", exit_code=2)
     wanted = load_target(target)
     if out is not None:
         check_writable(out)

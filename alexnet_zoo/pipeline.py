@@ -179,6 +179,9 @@ def open_evaluation(
     Args: sources, ONNX files, runs' folders or a model's name, of which the first run knows the data; size, the side
     of the crops of a file that does not say it.
     """
+    for source in sources:
+        if source.endswith((".onnx", ".safetensors")) and not Path(source).is_file():
+            raise UserError(f"{source}: no such file; name an ONNX file, a run's folder or a model")
     run = next(filter(None, (run_around(Path(source)) for source in sources)), None)
     recipe = load_recipe(run / "recipe.toml") if run else None
     if data is None and recipe is None:

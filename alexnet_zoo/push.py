@@ -34,6 +34,8 @@ def push(run: Path, repository: str, data: Path | None, dry_run: bool) -> str:
 
 def write_folder(run: Path, repository: str, data: Path | None) -> Path:
     """Writes RUN/hub: what FILES names, and the card, README.md."""
+    if not run.is_dir():
+        raise UserError(f"{run}: no such folder; name that of a run that ended")
     lacking = [name for name in (*FILES, "results.csv", "model.onnx") if not (run / name).is_file()]
     if lacking:
         ended = f"a run that ended has them: alexzoo reproduce --resume --out {run}"

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import timm
-from huggingface_hub import hf_hub_download
+from huggingface_hub import hf_hub_download, logging
 from safetensors.torch import save_file
 
 from alexnet_zoo.errors import UserError
@@ -83,7 +83,8 @@ def start_of(recipe: Recipe) -> Path | None:
     except UserError as error:
         seed = "" if recipe.start_seed is None else f" --set seed={recipe.start_seed}"
         first = f"run first: alexzoo reproduce {named}{seed}, or --set start_from=RUN"
-        raise UserError(f"recipe {recipe.name} starts from {named}, of which there is no run; {first}") from error
+        there = "there is no such folder, no such published model, and of that recipe no run"
+        raise UserError(f"recipe {recipe.name} starts from {named}: {there}; {first}") from error
 
 
 def is_published(named: str) -> bool:
@@ -103,8 +104,11 @@ def published(name: str) -> Path:
 
 def from_hub(named: str, file: str) -> Path:
     """Downloads a file of "hf-hub:owner/name" once; UserError where it cannot be had."""
+    logging.set_verbosity_error()  # its client would say each try anew
+    say(f"{named}: its {file}, from the Hub")
     try:
         return Path(hf_hub_download(named.removeprefix(HUB), file))
     except Exception as error:  # those of its client have no class in common
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(f"{named}: its {file} cannot be had ({type(error).__name__}: {reason})") from error
+        reason = " ".join(str(error).split())[:120]
+        problem = f"its {file} cannot be had ({type(error).__name__}: {reason})"
+        raise UserError(f"{named}: {problem}; mend its name or the connection") from error

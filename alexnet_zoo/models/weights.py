@@ -38,13 +38,13 @@ class Weights(NamedTuple):
 
 def read_weights(path: Path) -> Weights:
     """Reads the weights in a file by the ending of its name; raises UserError for whatever is wrong with the file."""
+    if not path.is_file():
+        raise UserError(f"{path}: no such file")
     readers = {".caffemodel": _read_caffemodel, ".onnx": _read_onnx, ".safetensors": _read_safetensors}
     readers |= {".pth": _read_torch, ".pt": _read_torch}
     reader = readers.get(path.suffix)
     if reader is None:
         raise UserError(f"{path}: unknown kind of file; known are {', '.join(readers)}", exit_code=2)
-    if not path.is_file():
-        raise UserError(f"{path}: no such file")
     check_published(path)
     try:
         weights = reader(path)

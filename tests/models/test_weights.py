@@ -277,6 +277,7 @@ def test_weights_of_other_networks_and_in_other_files_are_refused(tmp_path):
     onnx.save(helper.make_model(graph), tmp_path / "external.onnx")
     with pytest.raises(UserError, match="in other files, which are not read"):
         read_weights(tmp_path / "external.onnx")
+    (tmp_path / "weights.npz").touch()
     with pytest.raises(UserError, match="unknown kind of file"):
         read_weights(tmp_path / "weights.npz")
     with pytest.raises(UserError, match="no such file"):

@@ -75,3 +75,5 @@ def test_it_writes_what_it_says(two, tmp_path, capsys):
     assert (tmp_path / "out" / "comparison.md").read_text() == page and "paired" in page
     with pytest.raises(UserError, match="nothing to compare"):
         compare_runs(two[:1])
+    with pytest.raises(UserError, match="results.csv: is a file; name the folder"):
+        compare_runs([two[0], two[1] / "results.csv"])
