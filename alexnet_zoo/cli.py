@@ -389,7 +389,7 @@ def benchmark(
     ] = "training",
     batch_size: Annotated[Optional[int], typer.Option(help="Images a step. [default: 32; training and lrn 64]")] = None,
     repetitions: Annotated[int, typer.Option(help="Turns of each candidate at least, interleaved.")] = 5,
-    seconds: Annotated[float, typer.Option(help="Of measuring each candidate, on average.")] = 3.0,
+    seconds: Annotated[float, typer.Option(help="Of measuring each candidate, on average.", min=0)] = 3.0,
     model: Annotated[str, typer.Option(help="A timm model's name.")] = "alexnet_krizhevsky",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[Optional[int], typer.Option(help="[default: as many as there are cores]")] = None,
