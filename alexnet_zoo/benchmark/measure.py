@@ -56,6 +56,9 @@ class Options:
         for name in ("batch_size", "repetitions", "threads"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise UserError(f"--{name.replace('_', '-')} {value}: must be 1 or more", exit_code=2)
+        for path in self.against:
+            if not path.is_file():
+                raise UserError(f"--against {path}: no such file; name an ONNX file", exit_code=2)
         cuda_devices(self.device)
         if self.device == "auto":
             raise UserError("--device auto: name one, cpu or cuda, so that it is clear what was measured", exit_code=2)
