@@ -200,7 +200,7 @@ def test_ctrl_c_at_any_moment(folder, gpus, moment, wait):
         (["benchmark", "lrn", "--out", "/proc/figures"], 1, ["/proc/figures", "cannot be written"]),
         (["report", "nowhere", "--out", "/proc/report"], 1, ["/proc/report", "cannot be written"]),
         (["report", "nowhere"], 1, ["nowhere"]),
-        (["benchmark", "inference", "--seconds", "-1"], 2, ["--seconds", "-1"]),
+        (["benchmark", "inference", "--seconds", "-1"], 2, ["--seconds", "or equal to 0"]),
         (["benchmark", "inference", "--against", "nowhere.onnx"], 2, ["--against nowhere.onnx: no such file"]),
         (["benchmark", "inferense"], 2, ["inferense", "did you mean inference? there are all, columns"]),
         (["models", "alexnet_krizhevski"], 2, ["did you mean alexnet_krizhevsky?", "alexnet_bvlc, alexnet_kr"]),
