@@ -45,6 +45,9 @@ Sets = Annotated[
 ]
 
 
+STOPPED = "\nalexzoo: stopped; the same command goes on, or begins again"
+
+
 def main() -> None:
     """Runs a command; whatever goes wrong ends in one line and an exit code that is not 0."""
     arguments = [argument for argument in sys.argv[1:] if argument != "--debug"]
@@ -52,7 +55,7 @@ def main() -> None:
     try:
         code = app(arguments, standalone_mode=False)
         if code == 130:  # typer's for a Ctrl-C that no command caught
-            print("\nalexzoo: stopped; the same command goes on, or begins again", file=sys.stderr)
+            print(STOPPED, file=sys.stderr)
     except Exception as error:
         if debug:
             raise
@@ -65,6 +68,9 @@ def fail(error: Exception) -> int:
     """Says what went wrong in one line; returns the exit code."""
     if isinstance(error, UserError):
         message, code = str(error), error.exit_code
+    elif was_interrupted(error):
+        print(STOPPED, file=sys.stderr)
+        return 130
     elif hasattr(error, "format_message"):  # a usage error of typer's, whichever click it carries
         context = getattr(error, "ctx", None)
         shown = f"; {context.command_path} --help shows how" if context else ""
@@ -76,6 +82,13 @@ def fail(error: Exception) -> int:
         message, code = f"{type(error).__name__}: {text} (unforeseen; --debug shows where)", 1
     print(f"alexzoo: error: {message}", file=sys.stderr)
     return code
+
+
+def was_interrupted(error: BaseException | None) -> bool:
+    """Tells whether a Ctrl-C lies behind an error: compiled modules make an ImportError of one while they load."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 @app.callback()

@@ -14,7 +14,7 @@ import onnx
 import pytest
 from PIL import Image
 
-from alexnet_zoo.cli import main
+from alexnet_zoo.cli import fail, main
 from alexnet_zoo.resolve import open_data
 
 SMALL = ["--set", "image_size=72", "--set", "crop_size=64", "--set", "model_args.img_size=64"]
@@ -219,6 +219,15 @@ def test_wrong_arguments_end_in_one_line(folder, inside, arguments, code, says):
     for part in says:
         assert part in err.splitlines()[-1]
     assert not (folder / "runs" / "table2-one-cnn").exists() and not (folder / "nowhere").exists()
+
+
+def test_ctrl_c_while_a_compiled_module_is_imported(capsys):
+    try:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+    except ImportError as error:
+        assert fail(error) == 130
+    assert "stopped" in capsys.readouterr().err
+    assert fail(ImportError("initialization failed")) == 1 and "unforeseen" in capsys.readouterr().err
 
 
 def test_a_real_process_says_one_line_and_debug_shows_the_traceback(folder):
