@@ -24,6 +24,7 @@ from alexnet_zoo.pedigree import ImageSet, record_start
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_tensors
 from alexnet_zoo.train.columns import Layout
 from alexnet_zoo.train.network import create_model
+from alexnet_zoo.train.optim import make_optimizer
 from alexnet_zoo.train.recipe import Recipe, load_recipe, save_recipe
 
 RUNS = Path("runs")  # where runs go unless told otherwise
@@ -67,6 +68,8 @@ def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
     Args: recipe, as it was declared, with names where `run.recipe` has files; columns, as the command asked for them.
     """
     folder, prepared = run.folder, run.prepared
+    if not recipe.members:
+        check_layers(run.recipe, len(prepared.classes))
     folder.mkdir(parents=True, exist_ok=True)
     if not recipe.members:  # an ensemble's members have a pedigree each
         start = Path(run.recipe.start_from) if recipe.start_from else None
@@ -80,6 +83,12 @@ def start_run(run: Run, recipe: Recipe, columns: int | None) -> None:
     data = {"name": prepared.name, "folder": str(prepared.folder.resolve()), "sha256": prepared.sha256}
     (folder / "data.json").write_text(json.dumps({**data, "classes": prepared.classes}, indent=1))
     np.save(folder / "mean.npy", prepared.mean)
+
+
+def check_layers(recipe: Recipe, num_classes: int) -> None:
+    """Raises UserError where a recipe names layers that its network lacks; builds the network without memory for it."""
+    with torch.device("meta"):
+        make_optimizer(create_model(recipe, num_classes=num_classes), recipe)
 
 
 def images_of(prepared: Prepared, split: str) -> ImageSet:
