@@ -30,9 +30,9 @@ def compare_runs(folders: Sequence[Path], out: Path | None = None) -> str:
     Writes them, and the curves as PNG and SVG, into the folder `out`, where one is named. Raises UserError where fewer
     than two folders are runs.
     """
-    files = [folder for folder in folders if folder.is_file()]
-    if files:
-        raise UserError(f"{files[0]}: is a file; name the folder of its run", 2)
+    for folder in folders:
+        if folder.is_file():
+            raise UserError(f"{folder}: is a file; name the folder of its run", 2)
     runs = read_sources(folders).runs
     if len(runs) < 2:
         raise UserError(f"{' '.join(map(str, folders))}: nothing to compare; name two runs' folders or more", 2)

@@ -117,7 +117,7 @@ def runs_table(results: Results) -> Table:
         Column("top5_err", "Top-5 error", numeric=True, interval=True),
         Column("minutes", "Minutes", numeric=True),
         Column("provider", "Provider", under="run"),
-        Column("target", "Export target", under="views"),
+        Column("target", "Export target", under="run"),
         Column("precision", "Precision", under="views"),
     ]
     runs = {result.key: run for run in reversed(results.runs) for result in run.results}
