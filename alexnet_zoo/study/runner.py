@@ -45,6 +45,11 @@ class Job:
         with summary.open(newline="") as file:
             return min(float(sum(1 for _ in csv.DictReader(file))), self.recipe.epochs)
 
+    def forget_checkpoints(self) -> None:
+        """Of a finished run nobody continues from them."""
+        if self.finished:
+            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
     def command(self) -> list[str]:
         return self.again if (self.folder / "recipe.toml").exists() else self.begin
 
@@ -98,6 +103,8 @@ def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None
     """
     every = Jobs(plan, out, data).all
     out.mkdir(parents=True, exist_ok=True)
+    for job in every:
+        job.forget_checkpoints()  # a study that was killed may have left some
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     total, before = sum(job.recipe.epochs for job in every), sum(job.epochs_done() for job in every)
     try:
@@ -154,14 +161,14 @@ class Workers:
                 command = [sys.executable, "-m", "alexnet_zoo.study.one_run", str(os.getpid()), *job.command()]
                 process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
                 self.running.add(process)
-                code = process.wait()
+                process.wait()
                 self.running.remove(process)
         finally:
             self.slots.put(slot)
-        if code or not job.finished:
+        if not job.finished:
             last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             return f"{job.folder.name}: {last.removeprefix('alexzoo: error: ')} ({log})"
-        shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)  # of a finished run nobody continues from them
+        job.forget_checkpoints()
         return ""
 
 

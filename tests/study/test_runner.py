@@ -10,7 +10,7 @@ import pytest
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.studies import PUBLISHED, report_study, study_tables
-from alexnet_zoo.study.runner import Jobs, place
+from alexnet_zoo.study.runner import Jobs, place, run
 from alexnet_zoo.study.study import load_study
 from alexnet_zoo.study.summary import summarise
 
@@ -71,6 +71,15 @@ def test_a_run_of_another_recipe_in_the_place_of_a_planned_one_is_refused(plan, 
     (run / "recipe.toml").write_text('base = "digits"\nname = "digits"\nseed = 1\n')
     with pytest.raises(UserError, match="its recipe is not what the plan says now"):
         Jobs(plan, tmp_path / "out")
+
+
+def test_a_study_killed_as_a_run_ended_leaves_no_checkpoints(plan, tmp_path):
+    """SIGTERM while a run writes its report, after results.csv: it is finished, and nobody continues it."""
+    for job in Jobs(plan, tmp_path / "out").all:
+        (job.folder / "checkpoints" / "step-00000001").mkdir(parents=True)
+        (job.folder / "results.csv").write_text("")
+    run(plan, tmp_path / "out")
+    assert not list((tmp_path / "out").glob("*/checkpoints"))
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores are given on Linux alone")
