@@ -64,13 +64,30 @@ class Workspace:
         return self.weighted_sum(k, alpha, out).rsqrt_()
 
 
-def pieces(size: int, columns: int, out: Tensor, *inputs: Tensor):
-    """Cuts out and the inputs, all (N, C, H, W), into pieces of columns; yields a Workspace and one piece of each."""
-    n, c, places = out.shape[0] * columns, out.shape[1] // columns, out.shape[2:].numel()
-    step = max(PIECE // max(c * places, 1), 1) if out.device.type == "cpu" else max(n, 1)
+def order_of(x: Tensor) -> torch.memory_format:
+    """Tells in which order x (N, C, H, W) lies in memory."""
+    last = x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    return torch.channels_last if last else torch.contiguous_format
+
+
+def by_columns(x: Tensor, columns: int) -> Tensor:
+    """Views x (N, C, H, W) as (n, C / columns, places): a row a column, of an image or, channels_last, of a place."""
+    maps = x.shape[1] // columns
+    if order_of(x) is torch.channels_last:
+        return x.permute(0, 2, 3, 1).view(-1, maps, 1)
+    return x.view(x.shape[0] * columns, maps, x.shape[2:].numel())
+
+
+def pieces(size: int, columns: int, *tensors: Tensor):
+    """Cuts tensors (N, C, H, W) of one order in memory into pieces of columns; yields a Workspace and one of each.
+
+    The first stays in its own precision, to be written.
+    """
+    out, *inputs = (by_columns(tensor, columns) for tensor in tensors)
+    step = max(PIECE // max(out[:1].numel(), 1), 1) if out.device.type == "cpu" else max(len(out), 1)
     dtype = torch.promote_types(out.dtype, torch.float32)  # a^2 overflows fp16 above 256
     work = None
-    for piece in zip(*(tensor.view(n, c, places).split(step) for tensor in (out, *inputs))):
+    for piece in zip(*(tensor.split(step) for tensor in (out, *inputs))):
         if work is None or len(piece[0]) < step:  # the last piece may be shorter
             work = Workspace(piece[0], size, dtype)
         yield work, piece[0], *(tensor.to(dtype) for tensor in piece[1:])
@@ -81,7 +98,7 @@ class _LocalResponseNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, size: int, alpha: float, k: float, columns: int) -> Tensor:
-        x = x.contiguous()
+        x = x.contiguous(memory_format=order_of(x))
         out = torch.empty_like(x)
         for work, b, a in pieces(size, columns, out, x):
             root = work.inverse_root(a, alpha, k, out=work.first)
@@ -98,7 +115,7 @@ class _LocalResponseNorm(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         size, alpha, k, columns = ctx.constants
         grad_x = torch.empty_like(x)
-        for work, grad_a, a, g in pieces(size, columns, grad_x, x, grad.contiguous()):
+        for work, grad_a, a, g in pieces(size, columns, grad_x, x, grad.contiguous(memory_format=order_of(x))):
             root = work.inverse_root(a, alpha, k, out=work.first)
             direct = torch.sqrt(root, out=work.second).mul_(root).mul_(g)
             torch.mul(root.square_().mul_(a), direct, out=work.summands)

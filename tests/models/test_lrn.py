@@ -30,13 +30,18 @@ def piece(request, monkeypatch):
         monkeypatch.setattr(lrn_module, "PIECE", request.param)
 
 
+ORDERS = [torch.contiguous_format, torch.channels_last]
+
+
+@pytest.mark.parametrize("order", ORDERS, ids=["nchw", "channels_last"])
 @pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("channels, images", [(12, 5), (96, 2), (4, 1)])
-def test_is_the_formula(piece, channels, images, columns):
-    x = torch.randn(images, channels, 3, 4, dtype=torch.float64) * 100
+def test_is_the_formula(piece, channels, images, columns, order):
+    x = (torch.randn(images, channels, 3, 4, dtype=torch.float64) * 100).to(memory_format=order)
     expected = lrn_by_the_formula(x.numpy(), columns)
     lrn = LocalResponseNorm(columns=columns)
     np.testing.assert_allclose(lrn(x).numpy(), expected, rtol=1e-12)
+    assert lrn(x).is_contiguous(memory_format=order)
     for form in (local_response_norm_slices, local_response_norm_banded):
         np.testing.assert_allclose(form(x, 5, 1e-4, 0.75, 2.0, columns).numpy(), expected, rtol=1e-12)
 
@@ -60,10 +65,11 @@ def test_backward(piece, columns, beta):
     assert torch.autograd.gradcheck(LocalResponseNorm(alpha=1e-3, beta=beta, columns=columns), x)
 
 
+@pytest.mark.parametrize("order", ORDERS, ids=["nchw", "channels_last"])
 @pytest.mark.parametrize("form", [local_response_norm_slices, local_response_norm_banded])
-def test_backward_of_the_forms_is_the_same(piece, form):
-    x = (torch.randn(4, 96, 7, 7, dtype=torch.float64) * 50).requires_grad_()
-    grad = torch.randn_like(x)
+def test_backward_of_the_forms_is_the_same(piece, form, order):
+    x = (torch.randn(4, 96, 7, 7, dtype=torch.float64) * 50).to(memory_format=order).requires_grad_()
+    grad = torch.randn(4, 96, 7, 7, dtype=torch.float64)  # in its own order, as a layer that reshapes gives it
     fast = torch.autograd.grad(LocalResponseNorm(columns=2)(x), x, grad)[0]
     plain = torch.autograd.grad(form(x, 5, 1e-4, 0.75, 2.0, 2), x, grad)[0]
     torch.testing.assert_close(fast, plain, rtol=1e-12, atol=1e-12)
@@ -90,6 +96,8 @@ def test_layout_and_empty_batches():
     lrn = LocalResponseNorm(columns=2)
     torch.testing.assert_close(lrn(x.to(memory_format=torch.channels_last)), lrn(x))
     assert lrn(x[:0]).shape == (0, 16, 6, 6)
+    assert lrn(x[:0].to(memory_format=torch.channels_last)).shape == (0, 16, 6, 6)
+    torch.testing.assert_close(lrn(x.transpose(2, 3)), lrn(x).transpose(2, 3))  # of neither order
 
 
 FORMS = {
