@@ -31,6 +31,7 @@ PUBLISHED = (
     "summary.csv",
     "metrics.jsonl",
     "colour.json",
+    "diverged.json",
     "results.csv",
 )
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]*)")  # a path from the root, and its last name
@@ -90,7 +91,9 @@ def study_tables(jobs: Jobs, found: list[Found]) -> dict[str, str]:
 def opening(jobs: Jobs, found: list[Found]) -> str:
     """What was asked, at which scale and cost, and what came out: each comparison under its verdict."""
     plan, finished = jobs.plan, [job.folder for job in jobs.all if job.finished]
+    diverged = [job.folder.name for job in jobs.all if job.diverged]
     cost = f"{len(finished)} of {len(jobs.all)} runs, {sum(map(hours, finished)):.1f} hours of training together."
+    cost += f" Diverged: {', '.join(diverged)}." if diverged else ""
     lines = [f"# Study {plan.name}", "", f"On {plan.data}; {plan.scale}.", "", cost, ""]
     lines += [plan.rule, ""] if plan.rule else []
     if in_forest(found):
@@ -105,7 +108,7 @@ def opening(jobs: Jobs, found: list[Found]) -> str:
 
 
 def published(jobs: Jobs, folder: Path) -> Jobs:
-    """Copies what a study's tables are made from into `folder`: of each finished run all but weights and images.
+    """Copies what a study's tables are made from into `folder`: of each run that ended all but weights and images.
 
     Of predictions the guesses are kept, and every class's probability where a comparison averages it. Paths of this
     machine become names.
@@ -113,7 +116,7 @@ def published(jobs: Jobs, folder: Path) -> Jobs:
     averaged = {(each.arms[0], each.views[0]) for each in jobs.plan.compare if each.average[0] > 1}
     there = Jobs(jobs.plan.model_copy(update={"uses": []}), folder)
     for key, job in jobs.runs.items():
-        if job.finished:
+        if job.ended:
             to = there.runs[key].folder
             to.mkdir(parents=True, exist_ok=True)
             for name in PUBLISHED:

@@ -31,10 +31,10 @@ def describe(plan: Study, jobs: runner.Jobs, at_a_time: int) -> str:
     """The arms, what is left to train and for how long, the comparisons with their power, the rules of the verdicts."""
     lines = [f"{plan.name}, on {plan.data}: {plan.scale}"]
     for arm, own in plan.arms.items():
-        done = [job.finished for (name, _), job in jobs.runs.items() if name == arm]
+        done = [job.ended for (name, _), job in jobs.runs.items() if name == arm]
         changes = " ".join(plan.set_lines(own.set)) or "as above"
-        lines.append(f"  {arm:24} {len(done)} seeds, {sum(done)} finished: {changes}")
-    left = sum(not job.finished for job in jobs.runs.values())
+        lines.append(f"  {arm:24} {len(done)} seeds, {sum(done)} ended: {changes}")
+    left = sum(not job.ended for job in jobs.runs.values())
     lines.append(f"{left} of {len(jobs.runs)} runs are left")
     if plan.pilot:
         each = f"{plan.pilot.minutes:g} minutes each, {at_a_time} at a time"

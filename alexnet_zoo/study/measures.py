@@ -18,9 +18,9 @@ LEFT = 0.95  # of ln(classes): a loss below has left that of guessing
 
 def value_of(run: Path, measure: str) -> float:
     """Percent, points, epochs, seconds an image, or 1 and 0; nan where the run does not say, or never came so far."""
-    curve = read_curve(run)
     if measure == "left_guessing":
         return float(not math.isnan(steps_to_leave(run)))
+    curve = read_curve(run)
     if measure == "train_error":
         return last_error(curve["train_top1"])
     if measure == "overfitting":
@@ -69,6 +69,8 @@ def hours(run: Path) -> float:
 
 def steps_to_leave(run: Path) -> float:
     """The step from which on the loss stays below 0.95 ln(classes), averaged over five recorded steps; nan: never."""
+    if (run / "diverged.json").exists():
+        return math.nan
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if line.endswith("}")]
     classes = len(json.loads((run / "data.json").read_text())["classes"])
     losses = np.convolve([row["loss"] for row in rows], np.ones(5) / 5, mode="valid")

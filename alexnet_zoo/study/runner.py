@@ -35,9 +35,17 @@ class Job:
     def finished(self) -> bool:
         return (self.folder / "results.csv").exists()  # what a run writes last
 
+    @property
+    def diverged(self) -> bool:
+        return (self.folder / "diverged.json").exists()  # what the loop writes before it gives up
+
+    @property
+    def ended(self) -> bool:
+        return self.finished or self.diverged
+
     def epochs_done(self) -> float:
         """Whole epochs that summary.csv records."""
-        if self.finished:
+        if self.ended:
             return self.recipe.epochs
         summary = self.folder / "summary.csv"
         if not summary.exists():
@@ -46,8 +54,8 @@ class Job:
             return min(float(sum(1 for _ in csv.DictReader(file))), self.recipe.epochs)
 
     def forget_checkpoints(self) -> None:
-        """Of a finished run nobody continues from them."""
-        if self.finished:
+        """Of a run that ended nobody continues from them."""
+        if self.ended:
             shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
 
     def command(self) -> list[str]:
@@ -92,11 +100,13 @@ class Jobs:
 
     def lines(self) -> list[str]:
         """The commands that are left to do, as one types them."""
-        return [shlex.join(["alexzoo", *job.command()]) for job in self.all if not job.finished]
+        return [shlex.join(["alexzoo", *job.command()]) for job in self.all if not job.ended]
 
 
 def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None:
-    """Trains and evaluates what is not finished, `jobs` runs at a time; a failed one stops no other.
+    """Trains and evaluates what has not ended, `jobs` runs at a time; a failed one stops no other.
+
+    One whose loss is no number any more has ended: it would do so again, and a study may ask how many do.
 
     Raises: UserError that names each run that failed, with its last line; KeyboardInterrupt, once every run has
     written a checkpoint, after Ctrl-C or SIGTERM.
@@ -115,7 +125,8 @@ def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None
     if failed:
         again = "the same command tries them again"
         raise UserError(f"{plan.name}: {len(failed)} of {len(every)} failed, {again}: {'; '.join(failed)}")
-    say(f"{plan.name}: all {len(every)} finished in {out}")
+    diverged = ", ".join(job.folder.name for job in every if job.diverged)
+    say(f"{plan.name}: all {len(every)} ended in {out}{diverged and f'; diverged: {diverged}'}")
 
 
 class Workers:
@@ -130,17 +141,17 @@ class Workers:
         self.stopping = threading.Event()
 
     def run(self, runs: list[Job], progress: Progress) -> list[str]:
-        """Runs what is not finished, showing how far all runs are; returns a line for each that failed."""
+        """Runs what has not ended, showing how far all runs are; returns a line for each that failed."""
         failed: list[str] = []
         with ThreadPoolExecutor(self.jobs) as pool:
-            futures = {pool.submit(self.run_one, job) for job in runs if not job.finished}
+            futures = {pool.submit(self.run_one, job) for job in runs if not job.ended}
             try:
                 while futures:
                     ended, futures = wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
                     failed += [line for future in ended if (line := future.result())]
-                    done, finished = sum(job.epochs_done() for job in runs), sum(job.finished for job in runs)
+                    done, ended = sum(job.epochs_done() for job in runs), sum(job.ended for job in runs)
                     if done > progress.done:
-                        progress.update(done - progress.done, runs=f"{finished}/{len(runs)}", failed=str(len(failed)))
+                        progress.update(done - progress.done, runs=f"{ended}/{len(runs)}", failed=str(len(failed)))
             except KeyboardInterrupt:
                 self.stopping.set()
                 say("stopping: each run writes a checkpoint; the same command goes on")
@@ -165,7 +176,7 @@ class Workers:
                 self.running.remove(process)
         finally:
             self.slots.put(slot)
-        if not job.finished:
+        if not job.ended:
             last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             return f"{job.folder.name}: {last.removeprefix('alexzoo: error: ')} ({log})"
         job.forget_checkpoints()

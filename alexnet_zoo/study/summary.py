@@ -22,7 +22,8 @@ RULES = (
     "contradicted: likewise with the other sign; or nothing is found, and an effect of that size is excluded (two "
     "one-sided tests). not resolved: none of these. Where the paper claims nothing: found, excluded, not "
     "resolved. Both tests are corrected for the number of comparisons (Holm). Columns: reproduced only where the mean "
-    "colour index of one is under 1/3, of the other over 2/3."
+    "colour index of one is under 1/3, of the other over 2/3. not finished: planned runs of its arms are "
+    "missing; a study is judged once."
 )
 # Section 6.1 names no bounds, so these are ours: noise has two thirds of its energy in colour, a third in grey.
 AGNOSTIC, SPECIFIC = 1 / 3, 2 / 3
@@ -66,7 +67,11 @@ def summarise(jobs: Jobs) -> list[Found]:
         ps = [1.0 if math.isnan(getattr(each, name)) else getattr(each, name) for each in found]
         fields: list[dict[str, Any]] = [{f"{name}_holm": p} for p in statistics.holm(ps)]
         found = [replace(each, **own) for each, own in zip(found, fields, strict=True)]
-    return [replace(each, verdict=verdict_of(each, jobs.plan.level)) for each in found]
+    return [replace(each, verdict=verdict_of(each, jobs.plan.level, is_complete(jobs, each))) for each in found]
+
+
+def is_complete(jobs: Jobs, found: Found) -> bool:
+    return all(job.ended for (arm, _), job in jobs.runs.items() if arm in found.comparison.arms)
 
 
 def check_one_data_set(folders: list[Path]) -> None:
@@ -80,6 +85,9 @@ def check_one_data_set(folders: list[Path]) -> None:
 
 def compare(jobs: Jobs, comparison: Comparison) -> Found:
     """Effect, interval and p values of one comparison, from the runs that are finished."""
+    if comparison.measure == "left_guessing":  # a run that diverged has not left it
+        rates = ([value_of(run, comparison.measure) for run in ended_runs(jobs, arm)] for arm in comparison.arms)
+        return compare_rates(comparison, *map(np.array, rates))
     sides = [finished_runs(jobs, arm) for arm in comparison.arms]
     if comparison.measure == "test_error":
         return compare_errors(comparison, *error_matrices(comparison, sides))
@@ -87,8 +95,6 @@ def compare(jobs: Jobs, comparison: Comparison) -> Found:
         return compare_columns(comparison, sides[0])
     first, second = (np.array([value_of(run, comparison.measure) for run in side]) for side in sides)
     first, second = first[~np.isnan(first)], second[~np.isnan(second)]
-    if comparison.measure == "left_guessing":
-        return compare_rates(comparison, first, second)
     found = Found(comparison, first.tolist(), second.tolist())
     if min(len(first), len(second)) < 2:
         return found
@@ -99,6 +105,11 @@ def compare(jobs: Jobs, comparison: Comparison) -> Found:
 
 def finished_runs(jobs: Jobs, arm: str) -> list[Path]:
     return [job.folder for (own, _), job in jobs.runs.items() if own == arm and job.finished]
+
+
+def ended_runs(jobs: Jobs, arm: str) -> list[Path]:
+    """Also those that diverged."""
+    return [job.folder for (own, _), job in jobs.runs.items() if own == arm and job.ended]
 
 
 def error_matrices(comparison: Comparison, sides: list[list[Path]]) -> tuple[np.ndarray, np.ndarray]:
@@ -175,8 +186,10 @@ def estimated(found: Found, estimate: Estimate, values: tuple[np.ndarray, np.nda
     )
 
 
-def verdict_of(found: Found, level: float) -> str:
+def verdict_of(found: Found, level: float, complete: bool) -> str:
     """See RULES. A study that could not have found anything says so."""
+    if not complete and not math.isnan(found.effect):
+        return "not finished"
     if math.isnan(found.p):
         return "not measured"
     zero = 1.0 if found.comparison.measure in RATIOS else 0.0
@@ -219,5 +232,6 @@ def arm_figures(jobs: Jobs) -> list[tuple[str, str, list[float]]]:
         for measure in measures:
             value = steps_to_leave if measure == "left_guessing" else partial(value_of, measure=measure)
             what = "steps until it leaves guessing" if measure == "left_guessing" else measure.replace("_", " ")
-            lines.append((arm, what, [value(run) for run in runs]))
+            which = ended_runs(jobs, arm) if measure == "left_guessing" else runs
+            lines.append((arm, what, [value(run) for run in which]))
     return lines

@@ -125,6 +125,8 @@ class Training:
     def count(self, step: int, loss: float, wrong: float) -> None:
         if not math.isfinite(loss):
             problem = f"the loss is {loss} at step {step}"
+            if self.layout.first:  # a study counts it: what diverged did not learn
+                (self.run.folder / "diverged.json").write_text(json.dumps({"step": step}) + "\n")
             raise UserError(f"{self.run.folder}: {problem}; the last checkpoint is good, lower the rate")
         self.done.images += self.recipe.batch_size
         self.done.loss += loss

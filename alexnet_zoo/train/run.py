@@ -204,6 +204,7 @@ def append_summary(run: Path, row: dict) -> None:
 def forget_after(run: Path, epoch: int, step: int) -> None:
     """Drops what was recorded after a checkpoint (epochs done, steps done in all): resumed work records it again."""
     summary = run / "summary.csv"
+    (run / "diverged.json").unlink(missing_ok=True)
     for record in (run / "metrics.jsonl", run / "layers.jsonl"):
         if record.exists():
             lines = [line for line in record.read_text().splitlines() if line.endswith("}")]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.studies import write_study
+from alexnet_zoo.report.studies import published, write_study
 from alexnet_zoo.study.measures import predictions_of, steps_to_leave, value_of
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.study import load_study
@@ -79,6 +79,16 @@ def test_verdicts_of_known_effects(study):
     assert found[4].verdict == "reproduced" and found[4].published == 2.0
 
 
+def test_a_comparison_is_judged_once_all_its_runs_have_ended(study):
+    results = study.out / "worse-seed5" / "results.csv"
+    before = results.read_text()
+    results.unlink()
+    found = summarise(study)
+    assert [each.verdict == "not finished" for each in found] == [False, True, False, False, True]
+    assert found[1].effect == pytest.approx(-5, abs=1)
+    results.write_text(before)
+
+
 def test_tables_and_figures_are_the_same_each_time(study):
     out = study.out
     before = {path: path.read_bytes() for path in write_study(study)}
@@ -111,6 +121,31 @@ def test_a_loss_that_leaves_guessing_for_a_moment_has_not_left(tmp_path):
     assert steps_to_leave(tmp_path) == 110 and value_of(tmp_path, "left_guessing") == 1
     losses([2.3] * 10 + [1.5] * 10 + [2.4] * 10)
     assert np.isnan(steps_to_leave(tmp_path)) and value_of(tmp_path, "left_guessing") == 0
+
+
+def test_a_run_that_diverged_has_not_left_guessing(tmp_path):
+    plan, question = tmp_path / "plan.toml", 'arms = ["wild", "base"]\nmeasure = "left_guessing"\nsmallest = 50.0\n'
+    arms = "[arms]\nbase = {}\nwild = { set = { lr = 9.0 } }\n"
+    plan.write_text(f'recipe = "digits"\ndata = "x"\nseeds = 5\n{arms}[[compare]]\nsays = "Wild"\n{question}')
+    jobs = Jobs(load_study(plan), tmp_path / "out")
+    for (arm, _), job in jobs.runs.items():
+        job.folder.mkdir(parents=True)
+        save_recipe(job.recipe, job.folder / "recipe.toml")
+        if arm == "wild":  # at its third step
+            (job.folder / "metrics.jsonl").write_text('{"step": 1, "loss": 5.0}\n{"step": 2, "loss": 1e9}\n')
+            (job.folder / "diverged.json").write_text('{"step": 3}\n')
+        else:
+            write_run(job.folder, np.zeros(4))
+            write_curve(job.folder, 10)
+            losses = "".join(json.dumps({"step": step, "loss": 0.1}) + "\n" for step in range(1, 9))
+            (job.folder / "metrics.jsonl").write_text(losses)
+    assert jobs.lines() == []
+    (found,) = summarise(jobs)
+    assert (found.effect, found.verdict) == (-100, "found")
+    there = published(jobs, tmp_path / "published")
+    assert summarise(there)[0] == found
+    page = write_study(there)[0].read_text()
+    assert "5 of 10 runs" in page and "Diverged: wild-seed0, wild-seed1" in page and "0 of 5" in page
 
 
 def test_columns_are_reproduced_only_where_one_sees_colour_and_the_other_grey(tmp_path):

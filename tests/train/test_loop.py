@@ -139,6 +139,9 @@ def test_a_loss_that_is_not_finite_stops_at_its_step_and_keeps_the_checkpoint(tm
         train(Run(tmp_path, small_recipe("epochs=3", "lr=1e9"), digits), resume=True)
     assert "lower the rate" in str(caught.value)
     assert list_checkpoints(tmp_path / "checkpoints") == before
+    assert f"step {json.loads((tmp_path / 'diverged.json').read_text())['step']};" in str(caught.value)
+    train(Run(tmp_path, small_recipe("epochs=3"), digits), resume=True)
+    assert not (tmp_path / "diverged.json").exists()
 
 
 def planned(recipe, digits, layout=None, steps: int = 22) -> list:
