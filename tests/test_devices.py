@@ -1,3 +1,7 @@
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 
@@ -21,9 +25,20 @@ def test_all_machines_train_on_one_type_of_device_over_one_backend(machines, agr
     assert agree(machines) == agreed
 
 
+@pytest.mark.parametrize(
+    "marks, hidden",
+    [("", True), ("not slow", True), ("slow", True), ("not cuda", True), ("cuda", False), ("cuda and not slow", False)],
+)
+def test_only_tests_that_ask_for_a_card_see_one(marks, hidden, pytestconfig, monkeypatch):
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == "" and cuda_devices() == 0  # this run asks for none
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    conftest = pytestconfig.pluginmanager.get_plugin(str(Path(__file__).with_name("conftest.py")))
+    conftest.pytest_configure(SimpleNamespace(option=SimpleNamespace(markexpr=marks)))
+    assert (os.environ.get("CUDA_VISIBLE_DEVICES") == "") is hidden
+
+
 def test_devices_that_there_are_not():
     assert cuda_devices("cpu") == 0
-    assert cuda_devices() == (torch.cuda.device_count() if torch.cuda.is_available() else 0)
     with pytest.raises(UserError, match="auto, cpu or cuda") as error:
         cuda_devices("gpu")
     assert error.value.exit_code == 2
