@@ -72,6 +72,15 @@ def append_results(path: Path, rows: list[dict]) -> None:
         partial.write_text(text.getvalue(), encoding="utf-8")
 
 
+def centre_error(path: Path) -> float | None:
+    """Reads the last top-1 error with the centre crop, in percent; None where the file is missing or has none."""
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8") as file:
+        errors = [float(row["top1_err"]) for row in csv.DictReader(file) if row["views"] == "1"]
+    return errors[-1] if errors else None
+
+
 def rows_before(path: Path) -> list[dict]:
     """Reads the rows of a results.csv to which others are to be added; none where there is no file."""
     if not path.exists():

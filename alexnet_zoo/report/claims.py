@@ -10,11 +10,12 @@ from alexnet_zoo.intervals import difference
 from alexnet_zoo.pedigree import ended_with
 from alexnet_zoo.report.formats import Cell, Code, Column, Figure, Table
 from alexnet_zoo.report.kernels import load_kernels, selectivity
-from alexnet_zoo.report.measured import Result, Results, RunRecord, last_known, mean_known
+from alexnet_zoo.report.measured import Result, Results, RunRecord, mean_known
 from alexnet_zoo.report.networks import network_of
 from alexnet_zoo.report.paper import Claim, Metric, Paper
 from alexnet_zoo.report.recipes import changed
 from alexnet_zoo.report.tables import measurements
+from alexnet_zoo.results import centre_error
 from alexnet_zoo.study.study import Study
 from alexnet_zoo.study.summary import Found
 
@@ -62,6 +63,7 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
         columns.append(Column("study", "In a study, at its own scale", aside=True))
         by_text = {claim.claim: told[claim.id] for claim in paper.claim}
         rows = [[*row, by_text[str(row[0])]] for row in rows]
+        notes += ["A study's verdicts are given by the rules under its own table; the words mean more there."]
         notes += [f"Study {plan.name}: on {plan.data}; {plan.scale}" for plan, _ in studies]
     return Table("claims", "The paper's other claims", columns, rows, notes, "measured")
 
@@ -69,6 +71,7 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
 def _in_studies(claim: Claim, studies: Sequence[Judged]) -> str | None:
     """What studies found of a claim: effect, interval, verdict and the study's name; None where none measured it."""
     told = [
+        f"{each.comparison.says and each.comparison.says + ': '}"
         f"{Figure(each.effect, 2, each.low, each.high, signed=claim.unit == 'points')}, {each.verdict} ({plan.name})"
         for plan, found in studies
         for each in found
@@ -213,10 +216,15 @@ def _difference(count: Callable[[RunRecord], float | None]) -> Callable[[RunReco
     return measure
 
 
+def _training_error(run: RunRecord) -> float | None:
+    """The trained network's error on its training images, as they are in a test; summary.csv counts distorted ones."""
+    return centre_error(run.folder / "train.csv")
+
+
 def _overfitting(run: RunRecord) -> float | None:
-    """Validation less training error after the last epoch, top-1, in points."""
-    training, validation = (last_known(run.errors(split)) for split in ("train", "eval"))
-    return None if training is None or validation is None else validation - training
+    """Test less training error of the trained network, top-1, centre crop, in points."""
+    training, test = _training_error(run), centre_error(run.folder / "results.csv")
+    return None if training is None or test is None else test - training
 
 
 def _time(first: RunRecord, second: RunRecord) -> Measured | None:
@@ -260,8 +268,8 @@ QUANTITIES = {"error": "error, points", "test_gap": "top-5 error, points apart",
 MEASURES: dict[str, tuple[str, Callable[..., Measured | None]]] = {  # what it is called, and how a run is asked
     "epochs_to_25": ("epochs to 25%, ratio", _ratio(lambda run: run.epochs_to_train_error(25.0))),
     "epochs_to_best": ("epochs to the best error, ratio", _ratio(RunRecord.epochs_to_best)),
-    "train_error": ("last training error, points", _difference(lambda run: last_known(run.errors("train")))),
-    "overfitting": ("last validation less training error, points", _difference(_overfitting)),
+    "train_error": ("training error, points", _difference(_training_error)),
+    "overfitting": ("test less training error, points", _difference(_overfitting)),
     "first_loss": ("training loss, first cycle", _difference(lambda run: next(iter(run.column("train_loss")), None))),
     "time": ("time an image, ratio", _time),
     "days": ("days", _days),

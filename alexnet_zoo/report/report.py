@@ -43,7 +43,7 @@ def find_studies(sources: Sequence[Path]) -> list[Judged]:
     names = {path.stem for path in list_declared(FOLDER)}
     inside = [folder for source in sources if source.is_dir() for folder in (source, *source.glob("studies/*"))]
     studies = [Jobs(load_study(folder.name), folder) for folder in sorted(inside) if folder.name in names]
-    return [(jobs.plan, summarise(jobs)) for jobs in studies if any(job.finished for job in jobs.all)]
+    return [(jobs.plan, summarise(jobs)) for jobs in studies if any(job.ended for job in jobs.all)]
 
 
 def forest_plots(studies: Sequence[Judged]) -> list[Picture]:

@@ -33,13 +33,15 @@ PUBLISHED = (
     "colour.json",
     "diverged.json",
     "results.csv",
+    "train.csv",
 )
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]*)")  # a path from the root, and its last name
 QUANTITIES = {
     "test_error": "test error, points",
-    "train_error": "training error, points",
-    "overfitting": "validation less training error, points",
+    "train_error": "training error of the trained network, centre crop, points",
+    "overfitting": "test less training error of the trained network, centre crop, points",
     "epochs_to_25": "epochs to 25% training error, ratio",
+    "epochs_to_error": "epochs to a validation error, ratio",
     "epochs_to_best": "epochs to the best error, ratio",
     "time": "time an image, ratio",
     "colour_apart": "colour index, column less column, beyond chance",
@@ -56,7 +58,7 @@ def report_study(name: str | None, out: Path | None, publish: Path | None = None
         raise UserError("name the study; alexzoo study lists them", exit_code=2)
     plan = load_study(name)
     jobs = Jobs(plan, out or STUDIES / plan.name)
-    if not any(job.finished for job in jobs.all):
+    if not any(job.ended for job in jobs.all):
         raise UserError(f"{jobs.out}: no finished run of {plan.name}; train it with: alexzoo study {name}")
     note_colours(jobs)
     if publish:
@@ -120,7 +122,9 @@ def published(jobs: Jobs, folder: Path) -> Jobs:
             to = there.runs[key].folder
             to.mkdir(parents=True, exist_ok=True)
             for name in PUBLISHED:
-                if (job.folder / name).exists():
+                if not (job.folder / name).exists():
+                    (to / name).unlink(missing_ok=True)  # of an earlier time
+                else:
                     text = (job.folder / name).read_text(encoding="utf-8")
                     (to / name).write_text(ABSOLUTE.sub(r"\1", text), encoding="utf-8")
             for views in (10, 1):
@@ -159,7 +163,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
     ]
     notes = [
         f"On {plan.data}; {plan.scale}. Intervals: 95%, over seeds, and test images where their errors are compared. "
-        "p: permutations of the runs, or sign flips where the same networks are compared.",
+        "p: permutations of the runs (Welch's t), or sign flips where the same networks are compared.",
         RULES,
     ]
     title = f"Study {plan.name}: what it found"
@@ -177,11 +181,21 @@ def _line(found: Found) -> list[Cell]:
         ", ".join(_side(comparison, side) for side in (0, 1)),
         f"{len(found.first)}, {len(found.second)}",
         effect_of(found) if measured else None,
-        None if found.published is None else Figure(found.published, 1, signed=comparison.measure not in RATIOS),
+        published_of(found),
         None if math.isnan(found.p) else f"{found.p_holm:.3f}{least}",
         None if math.isnan(found.p) else f"{found.equivalence_p_holm:.3f}",
         found.verdict,
     ]
+
+
+def published_of(found: Found) -> Cell:
+    """The paper's figure, or its words where it gives no figure."""
+    if not found.comparison.claim:
+        return None
+    words = find_claim(found.comparison.claim).get("published", {}).get("words")
+    if found.published is None:
+        return words
+    return Figure(found.published, 1, signed=found.comparison.measure not in RATIOS, words=words)
 
 
 def claim_of(found: Found) -> str:
@@ -240,12 +254,17 @@ def forest(found: list[Found]):
     )
     axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="effect, points; grey: under the smallest of interest")
     verdicts = axes.secondary_yaxis("right")
-    verdicts.set_yticks(range(len(shown)), [each.verdict.partition(",")[0] for each in shown], fontsize=6)
+    verdicts.set_yticks(range(len(shown)), [in_short(each.verdict) for each in shown], fontsize=6)
     verdicts.spines["right"].set_visible(False)
     verdicts.tick_params(length=0)
     handles = dict(zip(*reversed(axes.get_legend_handles_labels())))
     figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=2, frameon=False)
     return figure
+
+
+def in_short(verdict: str) -> str:
+    """A verdict without its grounds; of a contradiction they are the verdict."""
+    return verdict if verdict.startswith("contradicted") else verdict.partition(",")[0]
 
 
 @styled

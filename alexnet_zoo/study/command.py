@@ -54,13 +54,17 @@ def expected(plan: Study, comparison: Comparison) -> str:
         text += f", over the {hardest:.2g} that Holm asks of the first" if least <= plan.level else ", never under 5%"
     if plan.pilot is None or comparison.measure != "test_error" or comparison.same_networks:
         return f"{text}; power not known"
-    alone, corrected = (100 * power_of(plan, comparison, level) for level in (plan.level, hardest))
-    chance = f"{corrected:.0f}% of studies ({alone:.0f}% were it the only question)"
-    return f"{text}; a difference of {comparison.smallest:g} points is found in {chance}"
+    asked = (comparison.smallest, *spread_of(plan, comparison))
+    said = []
+    for chance in (statistics.power, statistics.exclusion):
+        alone, corrected = (100 * chance(*asked, level) for level in (plan.level, hardest))
+        said.append(f"in {corrected:.0f}% of studies ({alone:.0f}% were it the only question)")
+    found, excluded = said
+    return f"{text}; {comparison.smallest:g} points are found {found}, and excluded, where there is nothing, {excluded}"
 
 
-def power_of(plan: Study, comparison: Comparison, level: float) -> float:
-    """The chance that the smallest effect of interest on the test error is found, as the pilot has it.
+def spread_of(plan: Study, comparison: Comparison) -> tuple[float, float]:
+    """The standard error of a difference in test error, and its degrees of freedom, as the pilot has them.
 
     What makes an image hard for both arms cancels; what they differ in, `apart`, is sampled with the images.
     """
@@ -68,4 +72,4 @@ def power_of(plan: Study, comparison: Comparison, level: float) -> float:
     seeds = [plan.pilot.sd**2 / n for n in runs]
     variance = sum(seeds) + 100 * plan.pilot.apart / plan.pilot.images
     df = variance**2 / sum(part**2 / (n - 1) for part, n in zip(seeds, runs))
-    return statistics.power(comparison.smallest, math.sqrt(variance), df, level)
+    return math.sqrt(variance), df

@@ -11,22 +11,31 @@ import numpy as np
 
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.files import written_whole
+from alexnet_zoo.results import centre_error
 from alexnet_zoo.train.recipe import load_recipe
 
 LEFT = 0.95  # of ln(classes): a loss below has left that of guessing
 
 
-def value_of(run: Path, measure: str) -> float:
-    """Percent, points, epochs, seconds an image, or 1 and 0; nan where the run does not say, or never came so far."""
+def value_of(run: Path, measure: str, error: float = math.nan) -> float:
+    """Percent, points, epochs, seconds an image, or 1 and 0; nan where the run does not say, or never came so far.
+
+    Training error is that of the trained network on its training images, as they are in a test (train.csv): what is
+    counted while it trains has dropout and distorted images in it, which some arms have and others not.
+    error: percent on the validation images, of epochs_to_error.
+    """
     if measure == "left_guessing":
         return float(not math.isnan(steps_to_leave(run)))
-    curve = read_curve(run)
-    if measure == "train_error":
-        return last_error(curve["train_top1"])
-    if measure == "overfitting":
-        return last_error(curve["eval_top1"]) - last_error(curve["train_top1"])
+    if measure in ("train_error", "overfitting"):
+        test, train = (centre_error(run / name) for name in ("results.csv", "train.csv"))
+        if train is None or test is None:
+            return math.nan
+        return train if measure == "train_error" else test - train
     if measure == "colour_apart":
         return math.nan if (colours := colours_of(run)) is None else colours[0] - colours[1]
+    curve = read_curve(run)
+    if measure == "epochs_to_error":
+        return next((float(n) for n, value in enumerate(curve["eval_top1"], 1) if 100 - value <= error), math.nan)
     if measure == "epochs_to_25":
         return next((float(n) for n, value in enumerate(curve["train_top1"], 1) if 100 - value <= 25), math.nan)
     if measure == "epochs_to_best":
@@ -35,11 +44,6 @@ def value_of(run: Path, measure: str) -> float:
     if measure == "time":
         return float(1 / np.nanmean(curve["images_per_s"]))
     raise ValueError(measure)
-
-
-def last_error(correct: list[float]) -> float:
-    """Of a column in percent, an entry an epoch: 100 less the last that is known."""
-    return next((100 - value for value in reversed(correct) if not math.isnan(value)), math.nan)
 
 
 def colours_of(run: Path) -> tuple[float, float, float] | None:

@@ -10,7 +10,8 @@ import sys
 import threading
 import time
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from queue import Queue
 
@@ -30,14 +31,19 @@ class Job:
     recipe: Recipe
     begin: list[str]  # arguments of alexzoo
     again: list[str]  # likewise, that continue it
+    then: list[str] = field(default_factory=list)  # likewise, once it is trained: measures it on its training images
 
     @property
-    def finished(self) -> bool:
+    def trained(self) -> bool:
         return (self.folder / "results.csv").exists()  # what a run writes last
 
     @property
+    def finished(self) -> bool:
+        return self.trained and (not self.then or (self.folder / "train.csv").exists())
+
+    @property
     def diverged(self) -> bool:
-        return (self.folder / "diverged.json").exists()  # what the loop writes before it gives up
+        return (self.folder / "diverged.json").exists() and not self.trained  # what the loop writes as it gives up
 
     @property
     def ended(self) -> bool:
@@ -54,12 +60,17 @@ class Job:
             return min(float(sum(1 for _ in csv.DictReader(file))), self.recipe.epochs)
 
     def forget_checkpoints(self) -> None:
-        """Of a run that ended nobody continues from them."""
-        if self.ended:
-            shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+        """Of a trained network nobody continues from them, unless another process does just now."""
+        from alexnet_zoo.train.run import only_one
 
-    def command(self) -> list[str]:
-        return self.again if (self.folder / "recipe.toml").exists() else self.begin
+        if self.trained and (self.folder / "checkpoints").exists():
+            with suppress(UserError), only_one(self.folder):
+                shutil.rmtree(self.folder / "checkpoints", ignore_errors=True)
+
+    def commands(self) -> list[list[str]]:
+        """What is left to do."""
+        train = self.again if (self.folder / "recipe.toml").exists() else self.begin
+        return [*([] if self.trained else [train]), *([self.then] if self.then else [])]
 
 
 class Jobs:
@@ -79,7 +90,11 @@ class Jobs:
         begin = ["reproduce", self.plan.recipe_of(arm), *data, "--out", str(folder)]
         for change in self.plan.changes(arm, seed):
             begin += ["--set", change]
-        return Job(folder, recipe, begin, ["reproduce", "--resume", *data, "--out", str(folder)])
+        again, then = ["reproduce", "--resume", *data, "--out", str(folder)], []
+        if self.plan.asks_training_error:
+            train = ["--split", recipe.train_split, "--views", "1", "--out", str(folder / "train.csv")]
+            then = ["evaluate", str(folder), *data, *train]
+        return Job(folder, recipe, begin, again, then)
 
     def _find(self, arm: str, seed: int) -> Path:
         """Finds the run's folder: its own, or another study's (uses) where the same recipe ended."""
@@ -87,9 +102,9 @@ class Jobs:
         own = self.out / f"{arm}-seed{seed}"
         if not own.exists():
             for other in self.others:
-                for found in sorted(other.glob(f"*-seed{seed}/results.csv")):
-                    if load_recipe(found.parent / "recipe.toml") == recipe:
-                        return found.parent
+                for folder in sorted(other.glob(f"*-seed{seed}")):
+                    if Job(folder, recipe, [], []).ended and load_recipe(folder / "recipe.toml") == recipe:
+                        return folder
         elif (own / "recipe.toml").exists() and load_recipe(own / "recipe.toml") != recipe:
             raise UserError(f"{own}: its recipe is not what the plan says now; move it away, or name another --out")
         return own
@@ -100,7 +115,8 @@ class Jobs:
 
     def lines(self) -> list[str]:
         """The commands that are left to do, as one types them."""
-        return [shlex.join(["alexzoo", *job.command()]) for job in self.all if not job.ended]
+        left = [job.commands() for job in self.all if not job.ended]
+        return [" && ".join(shlex.join(["alexzoo", *command]) for command in commands) for commands in left]
 
 
 def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None:
@@ -114,7 +130,8 @@ def run(plan: Study, out: Path, data: Path | None = None, jobs: int = 1) -> None
     every = Jobs(plan, out, data).all
     out.mkdir(parents=True, exist_ok=True)
     for job in every:
-        job.forget_checkpoints()  # a study that was killed may have left some
+        if job.folder.parent == out:  # not a run that the study only uses
+            job.forget_checkpoints()  # a study that was killed may have left some
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     total, before = sum(job.recipe.epochs for job in every), sum(job.epochs_done() for job in every)
     try:
@@ -149,9 +166,9 @@ class Workers:
                 while futures:
                     ended, futures = wait(futures, timeout=1.0, return_when=FIRST_COMPLETED)
                     failed += [line for future in ended if (line := future.result())]
-                    done, ended = sum(job.epochs_done() for job in runs), sum(job.ended for job in runs)
+                    done, runs_ended = sum(job.epochs_done() for job in runs), sum(job.ended for job in runs)
                     if done > progress.done:
-                        progress.update(done - progress.done, runs=f"{ended}/{len(runs)}", failed=str(len(failed)))
+                        progress.update(done - progress.done, runs=f"{runs_ended}/{len(runs)}", failed=str(len(failed)))
             except KeyboardInterrupt:
                 self.stopping.set()
                 say("stopping: each run writes a checkpoint; the same command goes on")
@@ -161,24 +178,31 @@ class Workers:
         return failed
 
     def run_one(self, job: Job) -> str:
-        """Runs one command, its output in a log; returns "" or why it failed."""
+        """Runs one job's commands, their output in a log; returns "" or why one failed."""
         slot, log = self.slots.get(), self.out / f"{job.folder.name}.log"
         try:
             with log.open("a") as file:
                 environment = os.environ | place(slot, self.jobs, gpus())
                 wait_until_free(job.folder)
-                if self.stopping.is_set():
-                    return ""
-                command = [sys.executable, "-m", "alexnet_zoo.study.one_run", str(os.getpid()), *job.command()]
-                process = subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True)
-                self.running.add(process)
-                process.wait()
-                self.running.remove(process)
+                for arguments in job.commands():
+                    if self.stopping.is_set():
+                        return ""
+                    command = [sys.executable, "-m", "alexnet_zoo.study.one_run", str(os.getpid()), *arguments]
+                    process = subprocess.Popen(
+                        command, stdout=file, stderr=file, env=environment, start_new_session=True
+                    )
+                    self.running.add(process)
+                    code = process.wait()
+                    self.running.remove(process)
+                    if not job.trained:
+                        break
         finally:
             self.slots.put(slot)
         if not job.ended:
             last = (log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1]
             return f"{job.folder.name}: {last.removeprefix('alexzoo: error: ')} ({log})"
+        if code and job.finished:
+            say(f"{job.folder.name}: measured, but its own report was not written ({log})")
         job.forget_checkpoints()
         return ""
 

@@ -19,16 +19,19 @@ KINDS = {  # the kind of a claim in paper.toml, for each measure; the rest measu
     "overfitting": "overfitting",
     "epochs_to_25": "epochs_to_25",
     "epochs_to_best": "epochs_to_best",
+    "epochs_to_error": "epochs_to_best",
     "time": "time",
     "colour_apart": "colour",
 }
-RATIOS = ("epochs_to_25", "epochs_to_best", "time")  # compared as first / second; the others as first - second
+ON_TRAIN = ("train_error", "overfitting")  # which a trained network is measured on its training images for
+RATIOS = ("epochs_to_25", "epochs_to_best", "epochs_to_error", "time")  # first / second; the others first - second
 Measure = Literal[
     "test_error",
     "train_error",
     "overfitting",
     "epochs_to_25",
     "epochs_to_best",
+    "epochs_to_error",
     "time",
     "colour_apart",
     "left_guessing",
@@ -50,6 +53,7 @@ class Comparison(Strict):
     claim: str = ""  # the id in reports/paper.toml; none: beyond the paper
     says: str = ""  # the question in words, where there is no claim or several comparisons speak to it
     measure: Measure = "test_error"
+    error: float | None = Field(None, gt=0, lt=100)  # epochs_to_error: percent on the validation images
     views: tuple[Literal[1, 10], Literal[1, 10]] = (10, 10)  # test_error: crops of a test image, for each arm
     average: tuple[int, int] = (1, 1)  # test_error: networks whose softmax outputs are averaged, for each arm
     smallest: float = Field(gt=0)  # effect of interest: points, parts of 1 for colour, or for ratios over 1
@@ -73,6 +77,8 @@ class Comparison(Strict):
             raise ValueError("colour_apart compares the columns of each network: needs one arm twice")
         if self.average != (1, 1) and not (self.same_networks and self.average[0] > self.average[1] == 1):
             raise ValueError("average compares several networks with each of them: one arm twice, average [N, 1]")
+        if (self.error is None) != (self.measure != "epochs_to_error"):
+            raise ValueError("error is the level of epochs_to_error, which needs one")
         if self.measure in RATIOS and self.smallest <= 1:
             raise ValueError("smallest is a ratio here: over 1")
         return self
@@ -96,7 +102,7 @@ class Study(Strict):
     data: str  # in words: what --data must hold
     seeds: int = Field(6, gt=1)  # of each arm
     rule: str = ""  # what is decided by what, where that is no verdict; --dry-run and --report print it
-    level: float = Field(0.05, gt=0, lt=0.5)  # of the tests of all comparisons together (Holm); intervals are of 95%
+    level: float = Field(0.05, gt=0, lt=0.5)  # to find, over all comparisons (Holm); likewise to exclude
     uses: list[str] = []  # studies beside this one, whose runs are taken where their recipes are the same
     set: dict[str, Any] = {}
     arms: dict[str, Arm]
@@ -116,6 +122,10 @@ class Study(Strict):
                 if kind != KINDS.get(comparison.measure):
                     raise ValueError(f"{comparison.name}: its measure is {kind}, not {comparison.measure}")
         return self
+
+    @property
+    def asks_training_error(self) -> bool:
+        return any(comparison.measure in ON_TRAIN for comparison in self.compare)
 
     @property
     def scale(self) -> str:
@@ -153,7 +163,8 @@ def load_study(name: str | Path) -> Study:
     plan = validated(Study, path, {"name": path.stem, **read_declared(FOLDER, path, OWN)})
     for arm in plan.arms:
         try:
-            plan.resolved(arm, 0)
+            if plan.resolved(arm, 0).members:
+                raise UserError("an ensemble; compare its networks, and what they are averaged (average)")
         except UserError as error:
             raise UserError(f"{path}: arm {arm}: {error}", exit_code=2) from error
     return plan

@@ -12,18 +12,19 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
 from alexnet_zoo.study import statistics
 from alexnet_zoo.study.measures import colours_of, predictions_of_all, results_of, steps_to_leave, value_of
-from alexnet_zoo.study.runner import Jobs
+from alexnet_zoo.study.runner import Job, Jobs
 from alexnet_zoo.study.statistics import Estimate
 from alexnet_zoo.study.study import RATIOS, Comparison, find_claim
 
 RULES = (
-    "Verdicts, in this order. reproduced: the permutation test finds a difference, the interval excludes zero, and the "
-    "sign is the paper's; with the words 'but smaller' where an effect of the smallest size of interest is excluded. "
-    "contradicted: likewise with the other sign; or nothing is found, and an effect of that size is excluded (two "
-    "one-sided tests). not resolved: none of these. Where the paper claims nothing: found, excluded, not "
-    "resolved. Both tests are corrected for the number of comparisons (Holm). Columns: reproduced only where the mean "
-    "colour index of one is under 1/3, of the other over 2/3. not finished: planned runs of its arms are "
-    "missing; a study is judged once."
+    "Verdicts, in this order. reproduced: the permutation test finds a difference, the interval excludes zero, and "
+    "the sign is the paper's. contradicted, the other sign: likewise, with the other sign. under N points, or a ratio "
+    "under N: an effect of the smallest size of interest is excluded (two one-sided tests); added to the other "
+    "verdicts, or alone where nothing is found, with contradicted before it where the paper's own effect is as large. "
+    "not resolved: none of these. Where the paper claims nothing: found, with its sign. Both tests are corrected for "
+    "the number of comparisons (Holm), each at the level. Columns: reproduced only where the mean colour index of one "
+    "is under 1/3, of the other over 2/3. not finished: planned runs of its arms are missing; a comparison is judged "
+    "once. Where runs diverged nothing is resolved but the rate of those that learn."
 )
 # Section 6.1 names no bounds, so these are ours: noise has two thirds of its energy in colour, a third in grey.
 AGNOSTIC, SPECIFIC = 1 / 3, 2 / 3
@@ -59,19 +60,38 @@ class Found:
 def summarise(jobs: Jobs) -> list[Found]:
     """Every comparison, in the plan's order, from the finished runs; corrected for all that are planned.
 
+    One that is not finished is not tested: for Holm its p is 1, so that what the others found stays found.
+
     Raises: UserError where the runs were measured on different data.
     """
     check_one_data_set([job.folder for job in jobs.all if job.finished])
     found = [compare(jobs, comparison) for comparison in jobs.plan.compare]
+    found = [each if is_complete(jobs, each) else replace(each, p=math.nan, equivalence_p=1.0) for each in found]
     for name in ("p", "equivalence_p"):
         ps = [1.0 if math.isnan(getattr(each, name)) else getattr(each, name) for each in found]
         fields: list[dict[str, Any]] = [{f"{name}_holm": p} for p in statistics.holm(ps)]
         found = [replace(each, **own) for each, own in zip(found, fields, strict=True)]
-    return [replace(each, verdict=verdict_of(each, jobs.plan.level, is_complete(jobs, each))) for each in found]
+    return [replace(each, verdict=verdict(jobs, each)) for each in found]
 
 
 def is_complete(jobs: Jobs, found: Found) -> bool:
-    return all(job.ended for (arm, _), job in jobs.runs.items() if arm in found.comparison.arms)
+    return all(job.ended for job in runs_of(jobs, found))
+
+
+def runs_of(jobs: Jobs, found: Found) -> list[Job]:
+    """What the plan has for both arms, trained or not."""
+    return [job for (arm, _), job in jobs.runs.items() if arm in found.comparison.arms]
+
+
+def verdict(jobs: Jobs, found: Found) -> str:
+    """See RULES."""
+    own = runs_of(jobs, found)
+    diverged = sum(job.diverged for job in own)
+    if not math.isnan(found.effect) and not is_complete(jobs, found):
+        return "not finished"
+    if diverged and found.comparison.measure != "left_guessing":
+        return f"not resolved, {diverged} of {len(own)} runs diverged"
+    return verdict_of(found, jobs.plan.level)
 
 
 def check_one_data_set(folders: list[Path]) -> None:
@@ -93,7 +113,8 @@ def compare(jobs: Jobs, comparison: Comparison) -> Found:
         return compare_errors(comparison, *error_matrices(comparison, sides))
     if comparison.measure == "colour_apart":
         return compare_columns(comparison, sides[0])
-    first, second = (np.array([value_of(run, comparison.measure) for run in side]) for side in sides)
+    asked = comparison.measure, comparison.error or math.nan
+    first, second = (np.array([value_of(run, *asked) for run in side]) for side in sides)
     first, second = first[~np.isnan(first)], second[~np.isnan(second)]
     found = Found(comparison, first.tolist(), second.tolist())
     if min(len(first), len(second)) < 2:
@@ -186,25 +207,49 @@ def estimated(found: Found, estimate: Estimate, values: tuple[np.ndarray, np.nda
     )
 
 
-def verdict_of(found: Found, level: float, complete: bool) -> str:
-    """See RULES. A study that could not have found anything says so."""
-    if not complete and not math.isnan(found.effect):
-        return "not finished"
+def verdict_of(found: Found, level: float) -> str:
+    """From the figures alone. A study that could not have found anything says so."""
+    smaller = bound_of(found.comparison) if found.equivalence_p_holm <= level else ""
     if math.isnan(found.p):
         return "not measured"
     zero = 1.0 if found.comparison.measure in RATIOS else 0.0
-    direction, smaller = direction_of(found.comparison), found.equivalence_p_holm <= level
-    if found.p_holm <= level and not found.low <= zero <= found.high:
-        if found.comparison.measure == "colour_apart" and not (
-            np.mean(found.second) < AGNOSTIC and np.mean(found.first) > SPECIFIC
-        ):
-            return "not resolved, the columns differ more than by chance, no more"
+    direction, is_found = direction_of(found.comparison), found.p_holm <= level and not found.low <= zero <= found.high
+    if found.comparison.measure == "colour_apart":
+        return verdict_of_columns(found, is_found, smaller)
+    if is_found:
+        words = "reproduced" if direction else f"found, {'lower' if found.effect < zero else 'higher'}"
         if direction and (found.effect > zero) != (direction > 0):
-            return "contradicted, the other sign"
-        return ("reproduced" if direction else "found") + (", but smaller" if smaller else "")
+            words = "contradicted, the other sign"
+        return f"{words}, {smaller}" if smaller else words
     if smaller:
-        return "contradicted, excluded" if direction else "excluded"
+        return f"contradicted, {smaller}" if is_as_large(found) else smaller
     return "not resolved, too few runs to reach it" if found.least_p > level else "not resolved"
+
+
+def verdict_of_columns(found: Found, is_found: bool, smaller: str) -> str:
+    """Section 6.1 claims more than a difference: one column of grey, one of colour."""
+    if is_found and np.mean(found.second) < AGNOSTIC and np.mean(found.first) > SPECIFIC:
+        return "reproduced"
+    if smaller:
+        return f"contradicted, {'more than chance, but ' * is_found}{smaller}"
+    return "not resolved, the columns differ more than by chance, no more" if is_found else "not resolved"
+
+
+def bound_of(comparison: Comparison) -> str:
+    """What equivalence has excluded, in words."""
+    if comparison.measure in RATIOS:
+        return f"a ratio under {comparison.smallest:g}"
+    unit = "" if comparison.measure == "colour_apart" else f" point{'s' * (comparison.smallest != 1)}"
+    return f"under {comparison.smallest:g}{unit}"
+
+
+def is_as_large(found: Found) -> bool:
+    """Whether the paper's effect is a number, and of the smallest size of interest at least."""
+    if found.published is None:
+        return False
+    if found.comparison.measure in RATIOS:
+        return abs(math.log(found.published)) >= math.log(found.comparison.smallest)
+    return abs(found.published) >= found.comparison.smallest
 
 
 def direction_of(comparison: Comparison) -> int:
@@ -219,7 +264,7 @@ def direction_of(comparison: Comparison) -> int:
 
 def arm_figures(jobs: Jobs) -> list[tuple[str, str, list[float]]]:
     """(arm, what, a value a finished run, nan where it has none): test errors, then every other measure of the plan."""
-    measures = dict.fromkeys(c.measure for c in jobs.plan.compare if c.measure != "test_error")
+    measures = {c.measure: c.error or math.nan for c in jobs.plan.compare if c.measure != "test_error"}
     lines = []
     for arm in jobs.plan.arms:
         runs = finished_runs(jobs, arm)
@@ -229,9 +274,10 @@ def arm_figures(jobs: Jobs) -> list[tuple[str, str, list[float]]]:
                 by_views.setdefault(int(row["views"]), []).append(float(row["top1_err"]))
         names = {10: "error, ten crops, %", 1: "error, centre crop, %"}
         lines += [(arm, names[views], values) for views, values in sorted(by_views.items(), reverse=True)]
-        for measure in measures:
-            value = steps_to_leave if measure == "left_guessing" else partial(value_of, measure=measure)
+        for measure, error in measures.items():
+            value = steps_to_leave if measure == "left_guessing" else partial(value_of, measure=measure, error=error)
             what = "steps until it leaves guessing" if measure == "left_guessing" else measure.replace("_", " ")
+            what = f"epochs to {error:g}% validation error" if measure == "epochs_to_error" else what
             which = ended_runs(jobs, arm) if measure == "left_guessing" else runs
             lines.append((arm, what, [value(run) for run in which]))
     return lines

@@ -11,6 +11,7 @@ from alexnet_zoo.study.statistics import (
     averaging,
     crossed,
     equivalence_p,
+    exclusion,
     holm,
     least_p,
     one_pair,
@@ -148,15 +149,25 @@ def test_welch_is_scipys():
 
 def test_permutations_against_brute_force():
     first, second = np.array([1.0, 2.5, 3.0, 4.0]), np.array([2.0, 5.0, 6.0])
-    everything, seen = np.concatenate([first, second]), abs(first.mean() - second.mean())
-    differences = []
+    everything, seen = np.concatenate([first, second]), abs(stats.ttest_ind(first, second, equal_var=False).statistic)
+    welchs = []
     for chosen in combinations(range(7), 4):
         rest = [i for i in range(7) if i not in chosen]
-        differences.append(everything[list(chosen)].mean() - everything[rest].mean())
-    differences = np.array(differences)
-    lower, upper = np.mean(differences <= -seen + 1e-12), np.mean(differences >= seen - 1e-12)
-    sided = lower if first.mean() < second.mean() else upper
-    assert permutation_p(first, second) == pytest.approx(min(1, 2 * sided))
+        welchs.append(stats.ttest_ind(everything[list(chosen)], everything[rest], equal_var=False).statistic)
+    assert permutation_p(first, second) == pytest.approx(np.mean(np.abs(welchs) >= seen - 1e-12))
+
+
+def test_permutations_where_the_smaller_arm_spreads_more():
+    """Four against eight runs, three times the spread: the means alone would find something in 16% of such studies."""
+    rng, found, by_means = np.random.default_rng(9), [], []
+    for _ in range(400):
+        first, second = rng.normal(0, 0.5, 8), rng.normal(0, 1.5, 4)
+        found.append(permutation_p(first, second) <= 0.05)
+        everything = np.concatenate([first, second])
+        sums = np.array([everything[list(chosen)].sum() for chosen in combinations(range(12), 4)])
+        apart = np.abs(sums / 4 - (everything.sum() - sums) / 8)
+        by_means.append(np.mean(apart >= abs(first.mean() - second.mean()) - 1e-12) <= 0.05)
+    assert np.mean(found) < 0.10 < np.mean(by_means)
 
 
 def test_sign_flips_against_brute_force():
@@ -195,6 +206,14 @@ def test_equivalence_errs_in_at_most_five_percent():
     assert np.mean([equivalence_p(estimate, smallest) <= 0.05 for estimate in each]) < 0.05 + 3 * 0.0035
     assert equivalence_p(Estimate(0.1, 0.1, 20), smallest) < 0.001
     assert equivalence_p(Estimate(0.0, 0.0, 20), smallest) == 1.0
+
+
+def test_exclusion_against_simulation():
+    rng, se = np.random.default_rng(10), 0.7 * np.sqrt(2 / 6)
+    whole = welch(rng.normal(0, 0.7, (4000, 6)), rng.normal(0, 0.7, (4000, 6)))
+    each = [Estimate(*values) for values in zip(whole.effect, np.full(4000, se), np.full(4000, 1e6))]
+    excluded = np.mean([equivalence_p(estimate, 1.0) <= 0.05 for estimate in each])
+    assert abs(excluded - exclusion(1.0, se, 1e6, 0.05)) < 3 * np.sqrt(0.25 / 4000)
 
 
 def test_power_against_simulation():

@@ -50,6 +50,8 @@ def test_a_run_of_an_arm(tmp_path):
     ('arms = ["base", "no-lrn"]', 'arms = ["base", "base"]\naverage = [2, 1]', "needs more seeds of base"),
     ('claim = "lrn"', 'measure = "train_error"', "needs claim, or says"),
     ('claim = "lrn"', 'claim = "dropout"\nmeasure = "epochs_to_best"', "a ratio here: over 1"),
+    ('claim = "lrn"', 'claim = "dropout"\nmeasure = "epochs_to_error"', "error is the level of epochs_to_error"),
+    ('arms = { base = {}', 'arms = { base = { recipe = "table2-five-cnns" }', "arm base: an ensemble"),
 ])  # fmt: skip
 def test_what_is_wrong_is_said_in_one_line(tmp_path, before, after, said):
     assert before in PLAN

@@ -10,8 +10,8 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.report.studies import published, write_study
 from alexnet_zoo.study.measures import predictions_of, steps_to_leave, value_of
 from alexnet_zoo.study.runner import Jobs
-from alexnet_zoo.study.study import load_study
-from alexnet_zoo.study.summary import summarise
+from alexnet_zoo.study.study import Comparison, load_study
+from alexnet_zoo.study.summary import Found, summarise, verdict_of
 from alexnet_zoo.train.recipe import save_recipe
 
 PLAN = """
@@ -69,7 +69,7 @@ def write_curve(run, best):
 def test_verdicts_of_known_effects(study):
     found = summarise(study)
     too_few = "not resolved, too few runs to reach it"  # three against ten reach 0.007, which Holm asks 0.017 of
-    words = ["contradicted, excluded", "reproduced", "contradicted, the other sign"]
+    words = ["under 2 points", "reproduced", "contradicted, the other sign"]  # the paper's own effect is 1.4
     assert [each.verdict for each in found][:3] == words
     assert found[3].verdict in ("reproduced", too_few)
     for each, true in zip(found, (0, -5, 5, -5)):
@@ -123,6 +123,33 @@ def test_a_loss_that_leaves_guessing_for_a_moment_has_not_left(tmp_path):
     assert np.isnan(steps_to_leave(tmp_path)) and value_of(tmp_path, "left_guessing") == 0
 
 
+@pytest.mark.parametrize("p, equivalence_p, effect, verdict", [
+    (0.01, 1.0, -0.8, "reproduced"),
+    (0.01, 0.01, -0.3, "reproduced, under 1 point"),
+    (0.01, 0.01, 0.3, "contradicted, the other sign, under 1 point"),
+    (0.60, 0.01, 0.1, "contradicted, under 1 point"),
+    (0.60, 0.60, -0.1, "not resolved"),
+])  # fmt: skip
+def test_verdicts_say_what_is_excluded(p, equivalence_p, effect, verdict):
+    """Of LRN, whose published effect is 1.4 points; pooling's is 0.4, which excluding 1 point does not contradict."""
+    interval = dict(effect=effect, low=effect - 0.2, high=effect + 0.2)
+    figures = interval | dict(p=p, p_holm=p, equivalence_p_holm=equivalence_p, least_p=0.001)
+    lrn, pooling = (Comparison(arms=("a", "b"), claim=c, smallest=1.0) for c in ("lrn", "overlapping-pooling"))
+    assert verdict_of(Found(lrn, [], [], **figures), 0.05) == verdict
+    if p > 0.05:
+        words = verdict.removeprefix("contradicted, ")
+        assert verdict_of(Found(pooling, [], [], **figures), 0.05) == words
+
+
+def test_training_error_is_that_of_the_trained_network(tmp_path):
+    (tmp_path / "results.csv").write_text("views,top1_err\n10,20\n1,25\n")
+    (tmp_path / "summary.csv").write_text("epoch,train_top1,eval_top1\n1,40,50\n2,50,61\n3,60,60\n")
+    assert np.isnan(value_of(tmp_path, "overfitting"))
+    (tmp_path / "train.csv").write_text("views,top1_err\n1,5\n")
+    assert (value_of(tmp_path, "train_error"), value_of(tmp_path, "overfitting")) == (5, 20)
+    assert value_of(tmp_path, "epochs_to_error", 40.0) == 2 and np.isnan(value_of(tmp_path, "epochs_to_error", 30.0))
+
+
 def test_a_run_that_diverged_has_not_left_guessing(tmp_path):
     plan, question = tmp_path / "plan.toml", 'arms = ["wild", "base"]\nmeasure = "left_guessing"\nsmallest = 50.0\n'
     arms = "[arms]\nbase = {}\nwild = { set = { lr = 9.0 } }\n"
@@ -141,7 +168,7 @@ def test_a_run_that_diverged_has_not_left_guessing(tmp_path):
             (job.folder / "metrics.jsonl").write_text(losses)
     assert jobs.lines() == []
     (found,) = summarise(jobs)
-    assert (found.effect, found.verdict) == (-100, "found")
+    assert (found.effect, found.verdict) == (-100, "found, lower")
     there = published(jobs, tmp_path / "published")
     assert summarise(there)[0] == found
     page = write_study(there)[0].read_text()
@@ -155,15 +182,15 @@ def test_columns_are_reproduced_only_where_one_sees_colour_and_the_other_grey(tm
     jobs = Jobs(load_study(plan), tmp_path / "out")
     for columns, verdict in (
         ([0.2, 0.9], "reproduced"),
-        ([0.66, 0.58], "not resolved, the columns differ more than by chance, no more"),
-        ([0.64, 0.61], "contradicted, excluded"),
+        ([0.66, 0.58], "contradicted, more than chance, but under 0.33"),
+        ([0.64, 0.61], "contradicted, under 0.33"),
     ):
         for number, job in enumerate(jobs.all):
             job.folder.mkdir(parents=True, exist_ok=True)
             write_run(job.folder, np.zeros(4))
             write_curve(job.folder, 10)
             shifted = [columns[0] + 0.002 * number, columns[1] - 0.001 * number]
-            by_chance = 0.03 + 0.02 * (-1) ** number if verdict.startswith("contra") else 0.03
+            by_chance = 0.03 + 0.02 * (-1) ** number if columns[1] == 0.61 else 0.03
             (job.folder / "colour.json").write_text(json.dumps({"columns": shifted, "by_chance": by_chance}))
         (found,) = summarise(jobs)
         assert found.verdict == verdict
