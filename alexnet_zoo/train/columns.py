@@ -133,7 +133,7 @@ def build(recipe: Recipe, num_classes: int, layout: Layout) -> nn.Module:
             model = create_model(recipe, num_classes=num_classes, local_columns=1)
         model.load_state_dict(split(whole.state_dict(), layout, whole.held_whole), assign=True)
         for name in model.meetings:
-            meeting = Meeting(getattr(model, name), layout.column_group, read_whole=name in model.held_whole)
+            meeting = Meeting(getattr(model, name), layout.column_group, name in model.held_whole, layout.shared)
             setattr(model, name, meeting)
     if layout.replicas > 1:
         sum_statistics(model, layout.data_group)
@@ -167,6 +167,7 @@ def merge(
     whole = {}
     for name, tensor in part.items():
         tensor = tensor.detach().contiguous()
+        tensor = tensor.cpu() if layout.shared else tensor  # gloo gathers there alone
         shares = [torch.empty_like(tensor) for _ in range(layout.columns)] if layout.column == 0 else None
         dist.gather(tensor, shares, group=layout.column_group, group_dst=0)
         if shares is None:

@@ -23,12 +23,10 @@ class _Read(torch.autograd.Function):
     def forward(ctx, own: Tensor, weight: Tensor, bias: Tensor, meeting: "Meeting") -> Tensor:
         column, columns = meeting.column, meeting.columns
         own = own.contiguous()
-        maps = [torch.empty_like(own) for _ in range(columns)]
-        arrived = meeting.start(own, lambda: dist.all_gather(maps, own, group=meeting.group, async_op=True))
+        arrived = meeting.start(dist.all_gather, own)
         kernels = weight.chunk(columns, dim=1)
         parts = {column: meeting.read(own, kernels[column])}
-        with meeting.timed(own.device):
-            arrived()
+        maps = arrived()
         maps[column] = own
         parts |= {j: meeting.read(maps[j], kernels[j]) for j in meeting.others}
         out = parts[0]  # summed in the same order by every column: all hold fc8, and must agree to the last bit
@@ -45,22 +43,19 @@ class _Read(torch.autograd.Function):
         meeting, (weight, *maps) = ctx.meeting, ctx.saved_tensors
         column, columns = meeting.column, meeting.columns
         kernels = weight.chunk(columns, dim=1)
-        received = []
+        arrived = None
         if not meeting.read_whole:  # else each column has worked out by itself all that reads its maps
             asked = [torch.empty_like(own) for own in maps]  # this column's own place is not filled, and not read
             for j in meeting.others:
-                asked[j] = meeting.gradient_of_maps(grad, maps[j], kernels[j]).contiguous()  # as `received` is
-            received = [torch.empty_like(own) for own in maps]
-            sent = asked[meeting.others[0]]
-            arrived = meeting.start(sent, lambda: dist.all_to_all(received, asked, group=meeting.group, async_op=True))
+                asked[j] = meeting.gradient_of_maps(grad, maps[j], kernels[j]).contiguous()
+            arrived = meeting.start(dist.all_to_all, asked)
         grad_own = meeting.gradient_of_maps(grad, maps[column], kernels[column])
         grad_weight = torch.empty_like(weight)
         for part, own, kernel in zip(grad_weight.chunk(columns, dim=1), maps, kernels):
             part.copy_(meeting.gradient_of_kernels(grad, own, kernel))
         grad_bias = grad.sum([d for d in range(grad.dim()) if d != 1])
-        if received:
-            with meeting.timed(grad.device):
-                arrived()
+        if arrived:
+            received = arrived()
             for j in meeting.others:
                 grad_own += received[j]
         return grad_own, grad_weight, grad_bias, None
@@ -70,13 +65,13 @@ class Meeting(nn.Module):
     """A layer of the network that reads all columns, with its parameters, as one column computes it.
 
     Args: layer, a Conv2d or Linear with a bias; group, the columns' processes; read_whole, whether each column holds
-    all of the layer, as of fc8, so that nothing travels backward.
+    all of the layer, as of fc8, so that nothing travels backward; shared, whether they share a CUDA device.
     """
 
-    def __init__(self, layer: nn.Conv2d | nn.Linear, group: dist.ProcessGroup, read_whole: bool):
+    def __init__(self, layer: nn.Conv2d | nn.Linear, group: dist.ProcessGroup, read_whole: bool, shared: bool):
         super().__init__()
         self.weight, self.bias = layer.weight, layer.bias
-        self.group, self.read_whole = group, read_whole
+        self.group, self.read_whole, self.shared = group, read_whole, shared
         self.column, self.columns = dist.get_rank(group), dist.get_world_size(group)
         self.others = [j for j in range(self.columns) if j != self.column]
         self.stride, self.padding = getattr(layer, "stride", None), getattr(layer, "padding", None)  # none: Linear
@@ -105,13 +100,27 @@ class Meeting(nn.Module):
             return grad.T @ maps
         return nn.grad.conv2d_weight(maps, kernels.shape, grad, self.stride, self.padding)
 
-    def start(self, sent: Tensor, send: Callable[[], dist.Work]) -> Callable[[], None]:
-        """Begins to send, and counts what goes to each other column; returns what waits until all has arrived."""
+    def start(self, collective: Callable, given: Tensor | list[Tensor]) -> Callable[[], list[Tensor]]:
+        """Begins to send, and counts what goes to each other column; returns what waits for what all of them send.
+
+        Args: collective, all_gather of a tensor, or all_to_all of one for each column; all have one shape, contiguous.
+        Columns that share a device copy through the host's memory: there alone gloo takes these two, and gather.
+        """
+        sent = given if isinstance(given, Tensor) else given[self.others[0]]
         with self.timed(sent.device):
-            work = send()
+            if self.shared:
+                given = given.cpu() if isinstance(given, Tensor) else [tensor.cpu() for tensor in given]
+            received = [torch.empty_like(sent, device="cpu" if self.shared else None) for _ in range(self.columns)]
+            work = collective(received, given, group=self.group, async_op=True)
         if self.training:
             self.sent_bytes += sent.numel() * sent.element_size() * len(self.others)
-        return work.wait
+
+        def arrived() -> list[Tensor]:
+            with self.timed(sent.device):
+                work.wait()
+                return [tensor.to(sent.device) for tensor in received]
+
+        return arrived
 
     def timed(self, device: torch.device) -> AbstractContextManager:
         """Counts the time that the exchange keeps this column from computing; validation is no step."""

@@ -3,6 +3,8 @@
 Fake tensors know shapes, strides and devices, but no values. In a fake process group messages do not arrive.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -11,6 +13,7 @@ from torch.testing._internal.distributed.fake_pg import FakeStore
 from torch.utils._pytree import tree_leaves
 
 from alexnet_zoo.train.columns import Layout, merge
+from alexnet_zoo.train.exchange import _Read
 from alexnet_zoo.train.step import input_form, make_step
 
 FORMATS = ["channels_last=false", "channels_last=true"]
@@ -81,16 +84,37 @@ def messages(monkeypatch):
     return seen
 
 
+@pytest.mark.parametrize("norm", ["model_args.norm=lrn", "model_args.norm=batch"])
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_every_message_is_dense_in_one_order(small_recipe, layout, messages, memory_format):
+def test_every_message_is_dense_in_one_order(small_recipe, layout, messages, memory_format, norm):
     """NCCL sends memory as it lies: a tensor in another order than its peer's arrives scrambled, without an error."""
-    step = make_step(small_recipe(memory_format), 10, layout)
+    step = make_step(small_recipe(memory_format, norm), 10, layout)
     for _ in range(2):
         step(torch.rand(128, 3, 64, 64), torch.zeros(128, dtype=torch.long))
     merge(step.model.state_dict(), layout)
     assert {name for name, _, _ in messages} == {"all_reduce", "all_gather", "all_to_all", "gather", "broadcast"}
     for name, _, tensors in messages:
         assert all(tensor.is_contiguous() for tensor in tensors), (name, [tensor.stride() for tensor in tensors])
+    summed = {tensors[0].numel() for name, _, tensors in messages if name == "all_reduce"}
+    assert ({6, 16} <= summed) is ("batch" in norm)  # a number for each of the column's maps
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_columns_that_share_a_card_meet_in_the_memory_of_the_host(small_recipe, layout, messages, shared):
+    """For gloo, which takes only sums and broadcasts from a card; NCCL takes nothing from anywhere else."""
+    layout.shared = shared
+    model, kept = make_step(small_recipe(), 10, layout).model.eval(), SimpleNamespace()
+    kept.save_for_backward = lambda *tensors: setattr(kept, "saved_tensors", tensors)
+    with FakeTensorMode(allow_non_fake_inputs=True), torch.no_grad(), torch.device("cuda"):
+        meeting = model.to("cuda").conv3
+        maps = torch.empty(16, meeting.weight.shape[1] // 2, 7, 7)
+        read = _Read.forward(kept, maps, meeting.weight, meeting.bias, meeting)
+        gradients = _Read.backward(kept, torch.empty_like(read))
+        merge({"conv3.weight": meeting.weight}, layout)
+    assert read.is_cuda and gradients[0].shape == maps.shape and gradients[0].is_cuda
+    assert [name for name, _, _ in messages] == ["all_gather", "all_to_all", "gather"]
+    for name, _, tensors in messages:
+        assert {tensor.is_cuda for tensor in tensors} == {not shared}, name
 
 
 def test_what_both_columns_hold_is_summed_once(small_recipe, layout, messages):
