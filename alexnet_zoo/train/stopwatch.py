@@ -39,10 +39,10 @@ class Stopwatch:
     def seconds(self) -> float:
         """Adds up all seconds so far; waits for what is under way."""
         while self.pending:
+            self.pending[0][1].synchronize()
             self._add()
         return self.total
 
     def _add(self) -> None:
         began, ended = self.pending.popleft()
-        ended.synchronize()
         self.total += began.elapsed_time(ended) / 1000
