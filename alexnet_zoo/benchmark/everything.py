@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from alexnet_zoo.benchmark.measure import Options, Watch
+from alexnet_zoo.benchmark.measure import LEFT_OUT, Options, Watch
 from alexnet_zoo.benchmark.show import SPEED, disturbed, grid, write
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.progress import say
@@ -28,7 +28,7 @@ BATCHES = {  # of each benchmark: a part for each batch size
         "peaks": [1],
         "lrn": [128],
         "modes": [128, 512, 2048],
-        "feeding": [128, 1024],
+        "feeding": [128],
         "inference": [1, 32, 256],
         "evaluation": [640],
     },
@@ -80,7 +80,11 @@ def run_part(name: str, batch_size: int, out: Path, options: Options, photograph
         done = subprocess.run(list(map(str, words)), stderr=subprocess.PIPE, text=True, timeout=max(seconds, 1))
     except subprocess.TimeoutExpired:
         return f"the {SECONDS} s for all parts are over"
-    return None if done.returncode == 0 else (done.stderr.strip() or f"code {done.returncode}").splitlines()[-1]
+    if done.returncode:
+        return (done.stderr.strip() or f"code {done.returncode}").splitlines()[-1]
+    for line in done.stderr.splitlines():
+        if LEFT_OUT in line:
+            say(line)
 
 
 def noise(folder: Path, count: int = 64) -> Path:

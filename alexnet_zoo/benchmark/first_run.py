@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from alexnet_zoo.benchmark.measure import leave_out
 from alexnet_zoo.onnx.session import OnnxClassifier
 from alexnet_zoo.train.profile import peak_bytes
 
 
 def first_runs(files: dict[str, Path], images: np.ndarray, device: str, threads: int | None) -> dict[str, dict]:
-    """Measures each file's first_run on images (N, 3, S, S)."""
+    """Measures each file's first_run on images (N, 3, S, S); leaves out those that fail, and says why."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:  # it imports, and does no more: a clean start for all
         return pool.submit(_one_after_another, files, images, device, threads).result()
 
@@ -23,7 +24,10 @@ def _one_after_another(files: dict[str, Path], *arguments) -> dict[str, dict]:
     costs = {}
     for peer, path in files.items():
         with ProcessPoolExecutor(1, context) as pool:
-            costs[peer] = pool.submit(first_run, path, *arguments).result()
+            try:
+                costs[peer] = pool.submit(first_run, path, *arguments).result()
+            except Exception as error:  # onnxruntime's have no common base; where it crashes, BrokenProcessPool
+                leave_out(peer, error)
     return costs
 
 

@@ -16,10 +16,21 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models import alexnet as torchvision_alexnet
 
 from alexnet_zoo.benchmark.first_run import first_runs, images_for
-from alexnet_zoo.benchmark.measure import Options, Step, begin, facts_of, rows_of, side_of, those_that_run, timings
+from alexnet_zoo.benchmark.measure import (
+    Options,
+    Step,
+    begin,
+    facts_of,
+    leave_out,
+    rows_of,
+    side_of,
+    those_that_run,
+    timings,
+)
 from alexnet_zoo.benchmark.peaks import matrix_peak
 from alexnet_zoo.benchmark.training import TorchLocalResponseNorm
 from alexnet_zoo.data.batches.noise import Noise
+from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.evaluate import CROPS_AT_A_TIME, averaged, batches, open_members, some_crops
 from alexnet_zoo.onnx.export import describe, export
 from alexnet_zoo.onnx.lrn_forms import with_lrn
@@ -79,12 +90,12 @@ def inference(options: Options, **model_args) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder, without_tf32():
         files = export_peers(subject, Path(folder), options)
         costs = first_runs(files, images, options.device, options.threads)
-        opened = open_peers(files, options)
-        steps = {peer: onnx_step(classifier, images) for peer, classifier in opened.items()}
+        opened = open_peers({peer: files[peer] for peer in costs}, options)
+        steps = those_that_run({peer: onnx_step(classifier, images) for peer, classifier in opened.items()})
         steps |= torch_steps(model, images, options.device)
         peak = matrix_peak(options)
         seconds = timings(steps, options, WARM_UPS)
-        classes = {peer: opened[peer].run(checked).argmax(axis=1) for peer in SAME if peer in opened}
+        classes = {peer: opened[peer].run(checked).argmax(axis=1) for peer in SAME if peer in steps}
     macs = dict.fromkeys(seconds, multiply_adds(model, side))
     macs["torchvision alexnet"] = multiply_adds(torchvision_alexnet(), 224)
     rows = rows_of(facts, seconds, batch_size, options, watch)
@@ -94,7 +105,7 @@ def inference(options: Options, **model_args) -> list[dict]:
         row["peak_gflops"] = round(peak / 1e9, 1)
         row["peak_share"] = round(2e9 * row["gmacs"] * row["samples_per_sec"] / peak, 3)
         row |= costs.get(peer, {})
-        if peer in classes:
+        if peer in classes and "plain" in classes:
             row["disagreement"] = round(100 * float(np.mean(classes[peer] != classes["plain"])), 3)
     return rows
 
@@ -114,7 +125,8 @@ def export_peers(subject: Subject, folder: Path, options: Options) -> dict[str, 
         "fp16": (model, load_target("fp16")),
     }
     if options.device == "cuda":
-        del peers["int8"]  # its operators are the CPU's
+        del peers["int8"]
+        leave_out("int8", UserError("8-bit layers are the CPU's; --device cpu measures them"))
     files = {}
     for number, (peer, (network, target)) in enumerate(peers.items()):
         size = (3, 224, 224) if peer == "torchvision alexnet" else (3, side, side)
@@ -124,10 +136,20 @@ def export_peers(subject: Subject, folder: Path, options: Options) -> dict[str, 
 
 
 def open_peers(files: dict[str, Path], options: Options) -> dict[str, OnnxClassifier]:
-    """Opens the files; on CUDA two of them a second time, their work recorded as a graph and played back."""
-    opened = {peer: OnnxClassifier(path, options.device, options.threads) for peer, path in files.items()}
-    for peer in ("plain", "fp16") if options.device == "cuda" else ():
-        opened[f"{peer}, CUDA graph"] = OnnxClassifier(files[peer], options.device, options.threads, cuda_graph=True)
+    """Opens the files; on CUDA two of them a second time, their work recorded as a graph and played back.
+
+    Leaves out those that cannot be opened, and says why.
+    """
+    asked = {peer: (path, options.device, options.threads, False) for peer, path in files.items()}
+    for peer in ("plain", "fp16"):
+        if peer in files and options.device == "cuda":
+            asked[f"{peer}, CUDA graph"] = (files[peer], options.device, options.threads, True)
+    opened = {}
+    for peer, arguments in asked.items():
+        try:
+            opened[peer] = OnnxClassifier(*arguments)
+        except UserError as error:
+            leave_out(peer, error)
     return opened
 
 
@@ -137,7 +159,7 @@ def onnx_step(classifier: OnnxClassifier, images: np.ndarray) -> Step:
 
 
 def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, Step]:
-    """Makes the steps of torch, from the host's memory to it: eager, and compiled where torch.compile works here."""
+    """Makes the steps of torch that work here, from the host's memory to it: eager and compiled."""
     network, inputs = model.to(device), torch.from_numpy(images)
 
     @torch.inference_mode()
@@ -145,7 +167,7 @@ def torch_steps(model: nn.Module, images: np.ndarray, device: str) -> dict[str, 
         return network(inputs.to(device)).cpu().numpy()
 
     compiled = torch.compile(network)
-    return {"torch eager": lambda: run(network)} | those_that_run({"torch compiled": lambda: run(compiled)})
+    return those_that_run({"torch eager": lambda: run(network), "torch compiled": lambda: run(compiled)})
 
 
 @contextmanager

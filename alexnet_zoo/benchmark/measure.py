@@ -24,6 +24,7 @@ BUSY_LOAD, BUSY_CORES = 0.5, 0.1
 SETTLE = 0.05  # seconds of rest before each turn: the last one's threads spin on for some milliseconds and take a core
 TURN = 0.1  # seconds that a turn lasts at least: a step of milliseconds is run several times, one right after another
 PERCENTILES = (50, 90, 99)
+LEFT_OUT = ": left out: "  # said of a candidate that fails
 
 Step = Callable[[], object]
 Clock = Callable[[], float]
@@ -92,10 +93,16 @@ def those_that_run(steps: dict[str, Step], times: int = 1) -> dict[str, Step]:
             for _ in range(times):
                 step()
         except Exception as error:  # torch.compile has many, most often that there is no C++ compiler
-            say(f"{name}: left out: {type(error).__name__}: {(str(error).strip() or '?').splitlines()[0]}")
+            leave_out(name, error)
         else:
             able[name] = step
     return able
+
+
+def leave_out(name: str, error: Exception) -> None:
+    """Says in a line why a candidate is not measured; the others are."""
+    kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+    say(f"{name}{LEFT_OUT}{kind}{(str(error).strip() or '?').splitlines()[0]}")
 
 
 def timings(steps: dict[str, Step], options: Options, warm_ups: int = 1, at_once: int = 1) -> dict[str, list]:

@@ -8,11 +8,13 @@ import torch
 
 from alexnet_zoo.benchmark.measure import Options, Watch, facts_of, rows_of
 from alexnet_zoo.progress import Progress
+from alexnet_zoo.train.columns import planned
 from alexnet_zoo.train.launch import joined, launch
 from alexnet_zoo.train.network import create_model
 from alexnet_zoo.train.recipe import Recipe
 from alexnet_zoo.train.step import make_step
 
+SHARED = "two columns, two processes on one device"
 PEERS = {  # who: network, processes, cores of each. A core stands for a GPU of the paper's.
     "two columns, two devices": ("alexnet_krizhevsky", 2, 1),
     "two columns, one process": ("alexnet_krizhevsky", 1, 2),
@@ -24,10 +26,11 @@ STEPS = 4  # a turn, of which the first warms up
 def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is frozen)
     """Measures training images/s of each of PEERS, on CPUs by its number of threads; each turn starts new processes."""
     watch, batch_size = Watch(), options.batch_size or 64
-    seconds: dict[str, list[list[float]]] = {peer: [] for peer in PEERS}  # a turn each
-    with Progress(options.repetitions * len(PEERS), "benchmark", unit="turns") as progress:
+    peers = peers_on(planned(2, 2, None, options.device).shared)
+    seconds: dict[str, list[list[float]]] = {peer: [] for peer in peers}  # a turn each
+    with Progress(options.repetitions * len(peers), "benchmark", unit="turns") as progress:
         for _ in range(options.repetitions):
-            for peer, (model, processes, threads) in PEERS.items():
+            for peer, (model, processes, threads) in peers.items():
                 recipe = Recipe(name=model, model=model, batch_size=batch_size, lr=1e-5)
                 seconds[peer].append([one_turn(recipe, processes, threads, options.device)])
                 progress.update(1, last=f"{peer} {seconds[peer][-1][0]:.3f} s")
@@ -35,6 +38,11 @@ def columns(options: Options = Options()) -> list[dict]:  # noqa: B008 (it is fr
         network = create_model(Recipe(name="columns"))
     facts = facts_of("columns", "alexnet_krizhevsky", network, batch_size, 224)
     return rows_of(facts, seconds, batch_size, options, watch)
+
+
+def peers_on(shared: bool) -> dict[str, tuple[str, int, int]]:
+    """Names the PEERS as they are measured here: where there is one card, both columns share it."""
+    return {SHARED if shared and peer.endswith("two devices") else peer: how for peer, how in PEERS.items()}
 
 
 def one_turn(recipe: Recipe, processes: int, threads: int, device: str) -> float:

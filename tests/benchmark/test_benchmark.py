@@ -7,11 +7,13 @@ import timm
 import torch
 from torch import nn
 
+from alexnet_zoo.benchmark.first_run import first_runs
 from alexnet_zoo.benchmark.inference import (
     SAME,
     evaluation,
     inference,
     multiply_adds,
+    open_peers,
     subject_of,
     torch_steps,
     without_tf32,
@@ -79,6 +81,15 @@ def test_a_candidate_that_fails_is_left_out(capsys):
     steps = {"works": lambda: 1, "fails": lambda: 1 / 0}
     assert list(those_that_run(steps)) == ["works"]
     assert "fails: left out: ZeroDivisionError: division by zero" in capsys.readouterr().err
+
+
+def test_a_session_that_is_refused_does_not_end_the_others(exported, tmp_path, capfd):
+    refused = tmp_path / "refused.onnx"
+    refused.write_text("no network")
+    files = {"refused": refused, "ours": exported.path}
+    assert list(first_runs(files, np.zeros((1, 3, 8, 8), np.float32), "cpu", 1)) == ["ours"]
+    assert list(open_peers(files, Options())) == ["ours"]
+    assert capfd.readouterr().err.count(f"refused: left out: {refused}: not an ONNX file") == 2
 
 
 @pytest.mark.cuda

@@ -2,11 +2,12 @@
 
 import json
 import time
+from itertools import chain
 
 import pytest
 
 from alexnet_zoo.benchmark.everything import BATCHES, measure_all, noise
-from alexnet_zoo.benchmark.feeding import feeding
+from alexnet_zoo.benchmark.feeding import STEPS, feeding
 from alexnet_zoo.benchmark.measure import Options
 from alexnet_zoo.errors import UserError
 
@@ -48,4 +49,7 @@ def test_everything_is_measured_on_a_card_in_ten_minutes(tmp_path):
     began = time.monotonic()
     measure_all(Options(device="cuda", seconds=1), tmp_path)
     assert time.monotonic() - began < 600
-    assert {row["benchmark"] for row in json.loads((tmp_path / "all.json").read_text())} == set(BATCHES["cuda"])
+    rows = json.loads((tmp_path / "all.json").read_text())
+    assert {row["benchmark"] for row in rows} == set(BATCHES["cuda"])
+    fed = [row["peer"] for row in rows if row["benchmark"] == "feeding"]
+    assert fed == [*chain(*((f"loader and {name}", f"{name} alone") for name in STEPS["cuda"])), "loader alone"]

@@ -1,7 +1,13 @@
 import pytest
 
 from alexnet_zoo.benchmark.measure import Options
-from alexnet_zoo.benchmark.two_devices import PEERS, columns
+from alexnet_zoo.benchmark.two_devices import PEERS, columns, peers_on
+
+
+def test_one_card_is_not_called_two():
+    assert peers_on(shared=False) == PEERS
+    first, *rest = peers_on(shared=True)
+    assert first == "two columns, two processes on one device" and rest == list(PEERS)[1:]
 
 
 @pytest.mark.slow
