@@ -60,7 +60,8 @@ def expected(plan: Study, comparison: Comparison) -> str:
         alone, corrected = (100 * chance(*asked, level) for level in (plan.level, hardest))
         said.append(f"in {corrected:.0f}% of studies ({alone:.0f}% were it the only question)")
     found, excluded = said
-    return f"{text}; {comparison.smallest:g} points are found {found}, and excluded, where there is nothing, {excluded}"
+    points = f"{comparison.smallest:g} point{'s' * (comparison.smallest != 1)}"
+    return f"{text}; an effect of {points} is found {found}; where there is none, it is excluded {excluded}"
 
 
 def spread_of(plan: Study, comparison: Comparison) -> tuple[float, float]:
