@@ -5,6 +5,7 @@ import json
 import math
 import re
 import statistics
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -237,21 +238,19 @@ def forest(found: list[Found]):
     """Effects in points with their intervals, the published one as a diamond; the table has the others too."""
     if not (shown := in_forest(found)):
         return None
-    figure = new_figure(0.7 + 0.35 * len(shown), 2 * COLUMN_WIDTH)
+    figure = new_figure(0.7 + 0.4 * len(shown), 2 * COLUMN_WIDTH)
     axes = figure.add_subplot()
     for row, each in enumerate(shown):
         axes.plot([each.low, each.high], [row, row], color=BLACK)
         axes.plot([each.effect], [row], "o", color=BLACK, ms=4, label="measured" if row == 0 else None)
-        axes.plot(
-            [-each.comparison.smallest, each.comparison.smallest], [row, row], color=GREY, lw=6, alpha=0.25, zorder=0
-        )
+        least = each.comparison.smallest
+        axes.barh(row, 2 * least, left=-least, height=0.35, color=GREY, alpha=0.25, zorder=0)
         if each.published is not None:
             axes.plot([each.published], [row], "D", mfc="white", mec=SERIES[1], ms=5, label="published")
     axes.axvline(0, color=GREY, lw=0.7)
+    asked = [textwrap.fill(claim_of(each), 48, max_lines=2, placeholder=" …") for each in shown]
     sides = [f"{_side(each.comparison, 0)} {MINUS} {_side(each.comparison, 1)}" for each in shown]
-    axes.set_yticks(
-        range(len(shown)), [f"{each.comparison.name}\n{side}" for each, side in zip(shown, sides)], fontsize=6
-    )
+    axes.set_yticks(range(len(shown)), [f"{claim}\n{side}" for claim, side in zip(asked, sides)], fontsize=6)
     axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="effect, points; grey: under the smallest of interest")
     verdicts = axes.secondary_yaxis("right")
     verdicts.set_yticks(range(len(shown)), [in_short(each.verdict) for each in shown], fontsize=6)
@@ -281,7 +280,8 @@ def curves(jobs: Jobs):
         look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number // len(SERIES) % 4])
         axes.plot(epochs, stacked.mean(axis=0), label=f"{arm} ({len(errors)})", **look)
         axes.fill_between(epochs, stacked.min(axis=0), stacked.max(axis=0), color=look["color"], alpha=0.2, lw=0)
-    axes.set(xlabel="epoch", ylabel="training error, %", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="training error while it trains, %", ylim=(0, None))
+    axes.xaxis.get_major_locator().set_params(integer=True)
     if not axes.lines:
         return None
     figure.legend(loc="outside right upper", frameon=False)
