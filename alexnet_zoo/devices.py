@@ -34,10 +34,13 @@ def agree(machines: list[tuple[int, int]]) -> tuple[str, str]:
 def check_precision(precision: str, device: torch.device) -> None:
     """Raises UserError where the device has no bfloat16 of its own, which torch would imitate, slowly."""
     if precision == "bfloat16" and device.type == "cuda":
-        with torch.cuda.device(device):
-            if not torch.cuda.is_bf16_supported(including_emulation=False):
-                name = torch.cuda.get_device_name(device)
-                raise UserError(f"precision bfloat16: {name} does not compute in it; --set precision=float32")
+        check_bfloat16(torch.cuda.get_device_properties(device))
+
+
+def check_bfloat16(card) -> None:
+    """Raises UserError where a card is older than Ampere; card, what torch tells of it: `name`, `major`."""
+    if card.major < 8:
+        raise UserError(f"precision bfloat16: {card.name} does not compute in it; --set precision=float32")
 
 
 def tf32() -> list[str]:
@@ -46,13 +49,17 @@ def tf32() -> list[str]:
     return [name for name, backend in backends.items() if backend.allow_tf32]
 
 
+# In words of torch.OutOfMemoryError and cudaHostRegister, of the CPU's allocator, of cuBLAS and cuDNN.
+OUT_OF_MEMORY = ("out of memory", "can't allocate memory", "STATUS_ALLOC_FAILED")
+
+
 @contextmanager
 def out_of_memory_told(batch_size: int) -> Iterator[None]:
     """Makes a UserError that names the field to change of a device's, or the host's, running out of memory."""
     try:
         yield
     except RuntimeError as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
-            problem = str(error).splitlines()[0]
-            raise UserError(f"{problem} A smaller batch needs less: --set batch_size={batch_size // 2}") from error
+        if any(words in str(error) for words in OUT_OF_MEMORY):
+            problem = str(error).splitlines()[0].rstrip(".")
+            raise UserError(f"{problem}. A smaller batch needs less: --set batch_size={batch_size // 2}") from error
         raise

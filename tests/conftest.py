@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import subprocess
 import tarfile
 from collections import Counter
 from dataclasses import dataclass
@@ -70,6 +71,28 @@ def _unpack_some(archive: Path, tree: Path) -> None:
             taken[folder] += 1
             (tree / folder).mkdir(parents=True, exist_ok=True)
             (tree / member.name).write_bytes(tar.extractfile(member).read())
+
+
+@pytest.fixture
+def resources(tmp_path, monkeypatch):
+    """Tells registers and bytes of stack that a kernel needs, compiled for a chip by what triton brings along."""
+    triton = pytest.importorskip("triton", reason="no triton: it comes with torch where torch can use CUDA")
+    tools = Path(triton.__file__).parent / "backends/nvidia/bin"
+    if not all((tools / tool).exists() for tool in ("ptxas", "cuobjdump")):
+        pytest.skip(f"no ptxas or cuobjdump in {tools}: this triton does not compile for CUDA")
+    monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path / "cache"))
+
+    def call(source, chip: int, **options) -> tuple[int, int]:
+        from triton.backends.compiler import GPUTarget
+
+        target = GPUTarget("cuda", chip, 32)
+        (tmp_path / "kernel.cubin").write_bytes(triton.compile(source, target=target, options=options).asm["cubin"])
+        command = [tools / "cuobjdump", "-res-usage", tmp_path / "kernel.cubin"]
+        usage = subprocess.run(command, capture_output=True, text=True, check=True)
+        registers, stack = re.search(r"REG:(\d+) STACK:(\d+)", usage.stdout + usage.stderr).groups()
+        return int(registers), int(stack)
+
+    return call
 
 
 # A small network with random weights, exported, and the digits to run it on.

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from alexnet_zoo.devices import agree, check_precision, cuda_devices, out_of_memory_told, tf32
+from alexnet_zoo.devices import agree, check_bfloat16, check_precision, cuda_devices, out_of_memory_told, tf32
 from alexnet_zoo.errors import UserError
 
 
@@ -42,7 +42,13 @@ def test_devices_that_there_are_not():
     with pytest.raises(UserError, match="auto, cpu or cuda") as error:
         cuda_devices("gpu")
     assert error.value.exit_code == 2
+
+
+def test_bfloat16_is_refused_where_a_card_lacks_it():
     check_precision("bfloat16", torch.device("cpu"))
+    check_bfloat16(SimpleNamespace(name="NVIDIA A100", major=8))
+    with pytest.raises(UserError, match="bfloat16: Tesla T4 does not compute in it; --set precision=float32"):
+        check_bfloat16(SimpleNamespace(name="Tesla T4", major=7))
 
 
 def test_tf32_is_what_torch_does_unless_told():
@@ -52,7 +58,11 @@ def test_tf32_is_what_torch_does_unless_told():
 def test_out_of_memory_names_the_field_to_change():
     with pytest.raises(UserError, match=r"can't allocate memory.*--set batch_size=64$"), out_of_memory_told(128):
         torch.empty(2**50)
-    with pytest.raises(UserError, match="--set batch_size=64$"), out_of_memory_told(128):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore of it")
+    failed = "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    to_pin = torch.cuda.CudaError(2) if torch.version.cuda else RuntimeError("out of memory (2)")  # cudaHostRegister's
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB.\nMore of it")
+    for error in (full, RuntimeError(failed), to_pin):
+        with pytest.raises(UserError, match=r"[^.]\. A smaller.*--set batch_size=64$"), out_of_memory_told(128):
+            raise error
     with pytest.raises(RuntimeError, match="shapes"), out_of_memory_told(128):
         torch.zeros(2, 3) @ torch.zeros(2, 3)

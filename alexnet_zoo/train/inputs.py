@@ -37,10 +37,11 @@ class Inputs:
         self.memory = self.cutters = self.copies = None
         if layout.device.type == "cpu":  # for a batch, used again by every step
             self.memory = torch.empty(recipe.batch_size, 3, recipe.crop_size, recipe.crop_size)
-        else:  # whose steps are as fast as several cores gather
+            return
+        self.copies = torch.cuda.Stream()
+        if os.name == "posix":  # where a process can be given an open file; a card's steps need several of them
             processes = min(MOST_CUTTERS, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
             self.cutters = Cutters([self.train, self.eval], recipe.crop_size, recipe.batch_size, processes, pinned=True)
-            self.copies = torch.cuda.Stream()
 
     def check_fits(self) -> None:
         recipe, images = self.recipe, len(self.train)
@@ -103,9 +104,11 @@ class Inputs:
 
         device, now = self.layout.device, torch.cuda.current_stream()
         with torch.cuda.stream(self.copies):
-            parts = batch.pixels, batch.crops.packed(pin_memory=True), batch.labels.pin_memory()
+            pixels = batch.pixels if batch.copied else batch.pixels.pin_memory()
+            parts = pixels, batch.crops.packed(pin_memory=True), batch.labels.pin_memory()
             there = [part.to(device, non_blocking=True) for part in parts]
-            batch.copied.record()
+            if batch.copied:
+                batch.copied.record()
         now.wait_stream(self.copies)
         for part in there:
             part.record_stream(now)  # so that its memory is not used again too early

@@ -7,6 +7,7 @@ import time
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 
 import torch
@@ -117,6 +118,8 @@ def check_compilers(recipe: Recipe, device: torch.device) -> None:
         raise UserError("compile: torch.compile needs a C++ compiler; install g++, or --set compile=false")
     if device.type != "cuda":
         return
+    if find_spec("triton") is None:
+        raise UserError("CUDA: training needs Triton, which comes with torch on Linux; train there, or --device cpu")
     if not (shutil.which(os.environ.get("CC", "gcc")) or shutil.which("clang")):
         raise UserError("CUDA: Triton, which comes with torch, needs a C compiler; install gcc, or --device cpu")
     scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")  # Debian's own, as Triton has it

@@ -1,6 +1,7 @@
 """A compiled step is the plain one, up to rounding: on a CPU here, in one process and in two columns."""
 
 import shutil
+import sys
 
 import pytest
 import torch
@@ -38,6 +39,9 @@ def test_what_compile_does_not_go_with_is_told(small_recipe, monkeypatch):
 def test_what_triton_lacks_on_cuda_is_told(small_recipe, monkeypatch, tmp_path):
     card = Layout(device=torch.device("cuda"))
     monkeypatch.delenv("CC", raising=False)
+    with monkeypatch.context() as without, pytest.raises(UserError, match="needs Triton.*--device cpu"):
+        without.setitem(sys.modules, "triton", None)
+        make_step(small_recipe(), 10, card)
     with monkeypatch.context() as without, pytest.raises(UserError, match="needs a C compiler; install gcc"):
         without.setenv("PATH", "")
         make_step(small_recipe(), 10, card)
