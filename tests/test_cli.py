@@ -122,6 +122,20 @@ def test_a_file_in_a_run_knows_its_data_and_others_can_be_named(folder, inside):
     assert len((folder / "p.csv").read_text().splitlines()) == 1 + 122
 
 
+@pytest.mark.cuda
+@pytest.mark.parametrize("gpus", ["1", "2"])
+def test_the_whole_way_on_a_card(folder, gpus):
+    """In two processes too, which share it where there is no other: the README's first command."""
+    name = f"card-{gpus}"
+    whole = ["reproduce", "--device", "cuda", "--gpus", gpus, "--out", name, *SMALL, "--set", "epochs=0.2"]
+    code, out, err = run(folder, *whole)
+    assert code == 0, err
+    assert re.search(f"recipe digits: .* in {gpus} (processes that share too few )?CUDA device", err), err
+    assert "ten crops: top-1 error" in out and (folder / name / "report" / "report.html").exists()
+    assert json.loads((folder / name / "environment.json").read_text())["tf32"] == "convolutions"
+    assert left_behind(folder) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sent, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_ctrl_c_or_sigterm_then_resume(folder, sent, code):
@@ -181,6 +195,7 @@ def test_ctrl_c_at_any_moment(folder, gpus, moment, wait):
         (["reproduce", "--out", "/proc/run"], 1, ["/proc/run", "cannot be written"]),
         (["study", "claims", "--data", "digits", "--out", "/proc/study"], 1, ["/proc/study", "cannot be written"]),
         (["reproduce", "--resume", "--out", "nowhere"], 1, ["nowhere", "no run to resume"]),
+        (["reproduce", "--device", "cuda", "--out", "nowhere"], 1, ["--device cuda", "no usable CUDA device"]),
         (["export", "alexnet_krizhevsky", "--target", "int8"], 2, ["int8", "--data"]),
         (["export", "alexnet_krizhevski"], 2, ["alexnet_krizhevski", "did you mean alexnet_krizhevsky?"]),
         (["evaluate", "nowhere.onnx"], 1, ["nowhere.onnx: no such file"]),

@@ -38,7 +38,7 @@ def feeding(options: Options, **fields) -> list[dict]:
     On CUDA in bfloat16. Photographs are few, each of them used several times. Args: fields, of the steps' recipes.
     """
     watch, batch_size, on_cuda = begin(options), options.batch_size or 64, options.device == "cuda"
-    common = dict(name="feeding", model=options.model, lr=1e-5, batch_size=batch_size)
+    common: dict[str, Any] = dict(name="feeding", model=options.model, lr=1e-5, batch_size=batch_size)
     common |= {"precision": "bfloat16"} if on_cuda else {}
     recipes = {name: Recipe(**(common | own | fields)) for name, own in STEPS[options.device].items()}
     recipe, layout = recipes["step"], Layout(device=torch.device(options.device))

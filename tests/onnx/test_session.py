@@ -9,6 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 
+from alexnet_zoo.declared import list_declared
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.onnx.evaluate import as_probabilities, averaged, open_members
 from alexnet_zoo.onnx.export import export
@@ -66,17 +67,22 @@ def test_what_the_cuda_provider_links_to_is_installed():
 
 
 @pytest.mark.cuda
-@pytest.mark.parametrize("target, tolerance", [("plain", 1e-4), ("lrn", 1e-4), ("pixels", 1e-4), ("fp16", 2e-2)])
-def test_every_target_gives_on_cuda_what_the_cpu_gives(exported, tmp_path, target, tolerance):
-    metadata = exported.metadata
-    crop, image = int(metadata["crop_size"]), int(metadata["image_size"])
-    path = export(exported.model, tmp_path / f"{target}.onnx", metadata, (3, crop, crop), load_target(target))
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize("name", [path.stem for path in list_declared("export")])
+def test_every_target_gives_on_a_card_what_the_cpu_gives(exported, tmp_path, capsys, name):
+    """But for 8 bits, which run on the CPU there too, and say so."""
+    target, metadata, random = load_target(name), exported.metadata, np.random.default_rng(0)
+    crop, image, eight = int(metadata["crop_size"]), int(metadata["image_size"]), target.precision == "int8"
     images = random.normal(size=(4, 3, crop, crop)).astype(np.float32) * 60
-    if target == "pixels":
+    path = tmp_path / f"{name}.onnx"
+    export(exported.model, path, metadata, (3, crop, crop), target, images if eight else None)
+    if target.layout == "pixels":
         images = random.integers(0, 256, (4, image, image, 3), dtype=np.uint8)
-    cuda, cpu = (as_probabilities(OnnxClassifier(path, device).run(images)) for device in ("cuda", "cpu"))
-    np.testing.assert_allclose(cuda, cpu, atol=tolerance)
+    card, cpu = (OnnxClassifier(path, device) for device in ("auto", "cpu"))
+    said = capsys.readouterr().err
+    assert card.provider == (CPU if eight else CUDA) and ("8-bit layers are the CPU's" in said) is eight, said
+    tolerance = 2e-2 if target.precision == "float16" else 1e-4
+    found, expected = (as_probabilities(classifier.run(images)) for classifier in (card, cpu))
+    np.testing.assert_allclose(found, expected, atol=tolerance)
 
 
 @pytest.mark.cuda

@@ -13,13 +13,14 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+import torch.distributed as dist
 from safetensors.torch import load_file
 
 from alexnet_zoo.data.batches.loader import seed_of
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.count import layers_of, total
 from alexnet_zoo.train.checkpoint import list_checkpoints, load_checkpoint
-from alexnet_zoo.train.columns import Layout, divide, split
+from alexnet_zoo.train.columns import Layout, divide, join, split
 from alexnet_zoo.train.inputs import DROPOUT
 from alexnet_zoo.train.launch import run_training
 from alexnet_zoo.train.recipe import save_recipe
@@ -74,6 +75,22 @@ def test_batch_normalisation_in_columns_and_replicas(tmp_path, digits, small_rec
     assert their_weights.keys() == weights.keys()
     for name in weights:
         torch.testing.assert_close(their_weights[name], weights[name], rtol=1e-5, atol=1e-7, msg=name)
+
+
+def test_all_that_a_step_waits_for_is_given_up_in_time(monkeypatch):
+    """DeviceMesh's groups, in some versions of torch, forgot the limit that was set."""
+    alone = {"RANK": 0, "WORLD_SIZE": 1, "LOCAL_RANK": 0, "LOCAL_WORLD_SIZE": 1, "MASTER_PORT": 0}
+    for name, value in {**alone, "MASTER_ADDR": "localhost", "ALEXZOO_HANG_SECONDS": 7}.items():
+        monkeypatch.setenv(name, str(value))
+    threads = torch.get_num_threads()
+    layout = join(1, device="cpu")
+    try:
+        groups = layout.column_group, layout.data_group, layout.everyone, layout.patient_group
+        limits = [group._get_backend(layout.device).options._timeout.total_seconds() for group in groups]
+    finally:
+        dist.destroy_process_group()
+        torch.set_num_threads(threads)
+    assert limits == [7, 7, 7, 7 * 24 * 3600]
 
 
 def relative_error(one: torch.Tensor, other: torch.Tensor) -> float:

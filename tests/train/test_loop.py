@@ -11,6 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from alexnet_zoo.benchmark.training import calls_of
 from alexnet_zoo.data.batches.loader import Prefetch
 from alexnet_zoo.errors import UserError
 from alexnet_zoo.models.timm_model import EXPECTS
@@ -288,10 +289,14 @@ def test_a_run_that_kept_its_velocities_by_their_parameters_names_resumes(tmp_pa
 
 
 @pytest.mark.cuda
-def test_on_a_card_a_step_waits_for_nothing_from_the_loader_to_its_numbers(tmp_path, digits, small_recipe):
+@pytest.mark.parametrize("loader", ["processes", "a thread"])
+def test_on_a_card_a_step_waits_for_nothing_from_the_loader_to_its_numbers(tmp_path, digits, small_recipe, loader):
     """And sees what it would see on a CPU."""
     recipe, card = small_recipe("colour=published", "mirror=true"), Layout(device=torch.device("cuda"))
     training, on_cpu = Training(Run(tmp_path, recipe, digits, card)), Inputs(recipe, digits, Layout())
+    cutters = training.inputs.cutters
+    if loader == "a thread":  # as where files cannot be handed to processes
+        training.inputs.cutters = None
     batches = [inputs.of_epoch(0, range(8), training.schedule.colour) for inputs in (training.inputs, on_cpu)]
     try:
         for number, (batch, other) in enumerate(zip(*batches, strict=True)):
@@ -301,6 +306,7 @@ def test_on_a_card_a_step_waits_for_nothing_from_the_loader_to_its_numbers(tmp_p
             found = training.train_batch(batch)
             torch.cuda.set_sync_debug_mode("default")
             assert math.isfinite(found.read()[0])
+        assert calls_of(lambda: training.train_batch(batch))["waits"] == 0  # of any library
     finally:
         torch.cuda.set_sync_debug_mode("default")
-        training.inputs.cutters.close()
+        cutters.close()
