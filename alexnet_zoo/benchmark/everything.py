@@ -85,6 +85,7 @@ def run_part(name: str, batch_size: int, out: Path, options: Options, photograph
     for line in done.stderr.splitlines():
         if LEFT_OUT in line:
             say(line)
+    return None
 
 
 def noise(folder: Path, count: int = 64) -> Path:
