@@ -79,6 +79,7 @@ def pedigree(run: str) -> Pedigree:
     return Pedigree.model_validate_json((Path(run) / FILE).read_text())
 
 
+@pytest.mark.slow
 def test_a_right_run_and_one_whose_results_lie_elsewhere():
     reproduce("small", "right", "seed=5", "checkpoint_minutes=1")
     found = pedigree("right")
@@ -96,6 +97,7 @@ def test_a_right_run_and_one_whose_results_lie_elsewhere():
     assert why(evaluate_elsewhere(Path("other.onnx"), Path("c/results.csv"))) == [DATA, IMAGES, ended]
 
 
+@pytest.mark.slow
 def test_a_run_that_was_begun_by_a_version_that_kept_no_pedigree_gets_none():
     reproduce("small", "right")
     (Path("right") / FILE).unlink()

@@ -38,6 +38,7 @@ def elsewhere(tmp_path, monkeypatch):
     monkeypatch.setenv("ALEXZOO_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.slow
 def test_an_ensemble_trains_its_members_and_averages_them(tmp_path):
     (tmp_path / "small.toml").write_text(SMALL)
     members = '{ recipe = "small.toml", seed = 3 }, { recipe = "small.toml", seed = 4 }'
