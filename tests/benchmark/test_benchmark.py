@@ -83,6 +83,7 @@ def test_a_candidate_that_fails_is_left_out(capsys):
     assert "fails: left out: ZeroDivisionError: division by zero" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_session_that_is_refused_does_not_end_the_others(exported, tmp_path, capfd):
     refused = tmp_path / "refused.onnx"
     refused.write_text("no network")
