@@ -6,8 +6,9 @@ As printed, alpha is not divided by n; torch.nn.LocalResponseNorm and ONNX's LRN
 The maps of one column never see those of another: each column lives on its own GPU.
 
 It is written in four forms, which compute the same in float32; a test compares them:
-- eager: an autograd.Function that walks the batch in pieces of a few images, so that its dozen passes stay in the
-  cache, and saves nothing but its input: computing d again costs less than fetching it from memory;
+- eager: an autograd.Function that walks the batch in pieces, of images or of places as the maps lie in memory, so that
+  its dozen passes stay in the cache, and saves nothing but its input: computing d again costs less than fetching it
+  from memory;
 - on CUDA: the kernels of lrn_triton.py, compiled or not;
 - scripted, traced, compiled: plain operations, which sum shifted slices; a compiler makes one loop of them;
 - in an ONNX file: the sum as a 1x1 convolution with a banded matrix of ones, which runs fastest in onnxruntime.

@@ -164,7 +164,7 @@ def load_study(name: str | Path) -> Study:
     for arm in plan.arms:
         try:
             if plan.resolved(arm, 0).members:
-                raise UserError("an ensemble; compare its networks, and what they are averaged (average)")
+                raise UserError("an ensemble; make its network the arm, and compare with average = [N, 1]")
         except UserError as error:
             raise UserError(f"{path}: arm {arm}: {error}", exit_code=2) from error
     return plan

@@ -12,7 +12,7 @@ from alexnet_zoo.errors import UserError
 from alexnet_zoo.intervals import difference
 from alexnet_zoo.study import statistics
 from alexnet_zoo.study.measures import colours_of, predictions_of_all, results_of, steps_to_leave, value_of
-from alexnet_zoo.study.runner import Job, Jobs
+from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.statistics import Estimate
 from alexnet_zoo.study.study import RATIOS, Comparison, find_claim
 
@@ -24,7 +24,7 @@ RULES = (
     "not resolved: none of these. Where the paper claims nothing: found, with its sign. Both tests are corrected for "
     "the number of comparisons (Holm), each at the level. Columns: reproduced only where the mean colour index of one "
     "is under 1/3, of the other over 2/3. not finished: planned runs of its arms are missing; a comparison is judged "
-    "once. Where runs diverged nothing is resolved but the rate of those that learn."
+    "once. Where runs diverged, or never came so far, nothing is resolved but the rate of those that learn."
 )
 # Section 6.1 names no bounds, so these are ours: noise has two thirds of its energy in colour, a third in grey.
 AGNOSTIC, SPECIFIC = 1 / 3, 2 / 3
@@ -75,22 +75,18 @@ def summarise(jobs: Jobs) -> list[Found]:
 
 
 def is_complete(jobs: Jobs, found: Found) -> bool:
-    return all(job.ended for job in runs_of(jobs, found))
-
-
-def runs_of(jobs: Jobs, found: Found) -> list[Job]:
-    """What the plan has for both arms, trained or not."""
-    return [job for (arm, _), job in jobs.runs.items() if arm in found.comparison.arms]
+    return all(job.ended for (arm, _), job in jobs.runs.items() if arm in found.comparison.arms)
 
 
 def verdict(jobs: Jobs, found: Found) -> str:
-    """See RULES."""
-    own = runs_of(jobs, found)
-    diverged = sum(job.diverged for job in own)
-    if not math.isnan(found.effect) and not is_complete(jobs, found):
+    """Judges a comparison by RULES, once its runs have ended, and only where each of them has a value."""
+    if math.isnan(found.effect):
+        return "not measured"
+    if not is_complete(jobs, found):
         return "not finished"
-    if diverged and found.comparison.measure != "left_guessing":
-        return f"not resolved, {diverged} of {len(own)} runs diverged"
+    planned = sum(map(jobs.plan.seeds_of, found.comparison.arms))
+    if missing := planned - len(found.first) - len(found.second):  # what is left would favour the arm that failed
+        return f"not resolved, {missing} of {planned} runs diverged or never came so far"
     return verdict_of(found, jobs.plan.level)
 
 

@@ -89,6 +89,18 @@ def test_a_comparison_is_judged_once_all_its_runs_have_ended(study):
     results.write_text(before)
 
 
+def test_runs_that_never_came_so_far_leave_a_comparison_unresolved(study):
+    """Left out they would favour their arm: here two runs without a validation error."""
+    for seed in (0, 1):
+        curve = study.out / f"better-seed{seed}" / "summary.csv"
+        write_curve(curve.parent, best=10)
+        rows = curve.read_text().splitlines()
+        curve.write_text("\n".join([rows[0], *(",".join([*row.split(",")[:2], "", "100"]) for row in rows[1:])]) + "\n")
+    assert summarise(study)[4].verdict == "not resolved, 2 of 12 runs diverged or never came so far"
+    for seed in (0, 1):
+        write_curve(study.out / f"better-seed{seed}", best=10 + seed % 2)
+
+
 def test_tables_and_figures_are_the_same_each_time(study):
     out = study.out
     before = {path: path.read_bytes() for path in write_study(study)}
