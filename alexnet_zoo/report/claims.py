@@ -62,8 +62,8 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
     if any(told.values()):
         columns.append(Column("study", "In a study, at its own scale", aside=True))
         by_text = {claim.claim: told[claim.id] for claim in paper.claim}
-        rows = [[*row, by_text[str(row[0])]] for row in rows]
-        notes += ["A study's verdicts follow the rules under its own table, not these."]
+        rows = [[*row, None if str(row[2]).startswith("top-5") else by_text[str(row[0])]] for row in rows]
+        notes += ["Studies compare top-1 errors. Their verdicts follow the rules under their own tables, not these."]
         notes += [f"Study {plan.name}: on {plan.data}; {plan.scale}" for plan, _ in studies]
     return Table("claims", "The paper's other claims", columns, rows, notes, "measured")
 

@@ -235,23 +235,23 @@ def in_forest(found: list[Found]) -> list[Found]:
 
 @styled
 def forest(found: list[Found]):
-    """Effects in points with their intervals, the published one as a diamond; the table has the others too."""
+    """Effects in points with their intervals, the published one as a diamond; the table has the others too.
+
+    What reaches far beyond the others is cut at the edge, where an arrow and its figure stand.
+    """
     if not (shown := in_forest(found)):
         return None
     figure = new_figure(0.7 + 0.4 * len(shown), 2 * COLUMN_WIDTH)
     axes = figure.add_subplot()
+    edge = _edge(shown)
     for row, each in enumerate(shown):
-        axes.plot([each.low, each.high], [row, row], color=BLACK)
-        axes.plot([each.effect], [row], "o", color=BLACK, ms=4, label="measured" if row == 0 else None)
-        least = each.comparison.smallest
-        axes.barh(row, 2 * least, left=-least, height=0.35, color=GREY, alpha=0.25, zorder=0)
-        if each.published is not None:
-            axes.plot([each.published], [row], "D", mfc="white", mec=SERIES[1], ms=5, label="published")
+        _draw_effect(axes, row, each, edge)
     axes.axvline(0, color=GREY, lw=0.7)
     asked = [textwrap.fill(claim_of(each), 48, max_lines=2, placeholder=" …") for each in shown]
     sides = [f"{_side(each.comparison, 0)} {MINUS} {_side(each.comparison, 1)}" for each in shown]
     axes.set_yticks(range(len(shown)), [f"{claim}\n{side}" for claim, side in zip(asked, sides)], fontsize=6)
-    axes.set(ylim=(len(shown) - 0.5, -0.5), xlabel="effect, points; grey: under the smallest of interest")
+    axes.set(xlim=(-edge, edge), ylim=(len(shown) - 0.5, -0.5))
+    axes.set_xlabel("effect, points; grey: under the smallest of interest")
     verdicts = axes.secondary_yaxis("right")
     verdicts.set_yticks(range(len(shown)), [in_short(each.verdict) for each in shown], fontsize=6)
     verdicts.spines["right"].set_visible(False)
@@ -261,6 +261,30 @@ def forest(found: list[Found]):
     return figure
 
 
+def _edge(shown: list[Found]) -> float:
+    """How far the axis goes: as far as the farthest that is no more than four times as far as the middle one."""
+    reach = [max(abs(each.low), abs(each.high), abs(each.published or 0), each.comparison.smallest) for each in shown]
+    return 1.1 * max(far for far in reach if far <= 4 * statistics.median(reach))
+
+
+def _draw_effect(axes, row: int, each: Found, edge: float) -> None:
+    least = each.comparison.smallest
+    axes.barh(row, 2 * least, left=-least, height=0.35, color=GREY, alpha=0.25, zorder=0)
+    low, high = np.clip([each.low, each.high], -0.97 * edge, 0.97 * edge)
+    axes.plot([low, high], [row, row], color=BLACK)
+    if each.low < -edge:
+        axes.plot([low], [row], "<", color=BLACK, ms=4)
+    if each.high > edge:
+        axes.plot([high], [row], ">", color=BLACK, ms=4)
+    if abs(each.effect) <= edge:
+        axes.plot([each.effect], [row], "o", color=BLACK, ms=4, label="measured")
+    else:
+        at, side = math.copysign(0.94 * edge, each.effect), "left" if each.effect < 0 else "right"
+        axes.text(at, row - 0.12, f"{each.effect:+.1f}".replace("-", MINUS), ha=side, va="bottom", fontsize=6)
+    if each.published is not None:
+        axes.plot([each.published], [row], "D", mfc="none", mec=SERIES[1], ms=5, label="published")
+
+
 def in_short(verdict: str) -> str:
     """A verdict without its grounds; of a contradiction they are the verdict."""
     return verdict if verdict.startswith("contradicted") else verdict.partition(",")[0]
@@ -268,7 +292,7 @@ def in_short(verdict: str) -> str:
 
 @styled
 def curves(jobs: Jobs):
-    """Training error by epoch: each arm's mean over its seeds, and its lowest and highest as a band."""
+    """Training error by epoch: each arm's median over its seeds, and its lowest and highest as a band."""
     figure = new_figure(3.2, 2 * COLUMN_WIDTH)
     axes = figure.add_subplot()
     for number, arm in enumerate(jobs.plan.arms):
@@ -278,7 +302,7 @@ def curves(jobs: Jobs):
         length = min(map(len, errors))
         stacked, epochs = np.array([each[:length] for each in errors]), np.arange(1, length + 1)
         look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number // len(SERIES) % 4])
-        axes.plot(epochs, stacked.mean(axis=0), label=f"{arm} ({len(errors)})", **look)
+        axes.plot(epochs, np.median(stacked, axis=0), label=f"{arm} ({len(errors)})", **look)
         axes.fill_between(epochs, stacked.min(axis=0), stacked.max(axis=0), color=look["color"], alpha=0.2, lw=0)
     axes.set(xlabel="epoch", ylabel="training error while it trains, %", ylim=(0, None))
     axes.xaxis.get_major_locator().set_params(integer=True)
