@@ -1,5 +1,6 @@
 """The README's commands: all are understood; those that need no data or weights from elsewhere run, in order."""
 
+import csv
 import os
 import re
 import shlex
@@ -15,6 +16,7 @@ from PIL import Image
 
 import alexnet_zoo
 from alexnet_zoo.cli import app
+from alexnet_zoo.report.formats import MINUS
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.train.loop import train
 from alexnet_zoo.train.recipe import load_recipe
@@ -74,6 +76,17 @@ def test_fine_tuning_in_python(tmp_path, digits, monkeypatch):
         pictures = [Image.new("RGB", (96, 80), (shade,) * 3) for shade in (215, 40)]
         found = [model(transform(picture)[None]).argmax().item() for picture in pictures]
     assert found == [0, 1] and model.num_classes == 2  # bright, dark
+
+
+def test_the_claims_are_what_the_study_found():
+    """Each effect with its interval, as the published study has it; its tables are held against its runs elsewhere."""
+    told = " ".join(README.partition("<!-- claims -->")[2].partition("![")[0].split())
+    study = Path(__file__).parents[1] / "reports" / "published" / "studies" / "claims" / "claims.csv"
+    with study.open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            texts = [row[key] for key in ("effect", "effect_low", "effect_high")]
+            signed = [text if "ratio" in row["quantity"] or text.startswith("-") else f"+{text}" for text in texts]
+            assert "{} ({} to {})".format(*signed).replace("-", MINUS) in told, row["claim"]
 
 
 def test_the_citation_is_of_this_version():

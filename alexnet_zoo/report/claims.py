@@ -14,6 +14,7 @@ from alexnet_zoo.report.measured import Result, Results, RunRecord, mean_known
 from alexnet_zoo.report.networks import network_of
 from alexnet_zoo.report.paper import Claim, Metric, Paper
 from alexnet_zoo.report.recipes import changed
+from alexnet_zoo.report.studies import effect_of
 from alexnet_zoo.report.tables import measurements
 from alexnet_zoo.results import centre_error
 from alexnet_zoo.study.study import Study
@@ -72,7 +73,7 @@ def _in_studies(claim: Claim, studies: Sequence[Judged]) -> str | None:
     """What studies found of a claim: effect, interval, verdict and the study's name; None where none measured it."""
     told = [
         f"{each.comparison.says and each.comparison.says + ': '}"
-        f"{Figure(each.effect, 2, each.low, each.high, signed=claim.unit == 'points')}, {each.verdict} ({plan.name})"
+        f"{effect_of(each)}, {each.verdict} ({plan.name})"
         for plan, found in studies
         for each in found
         if each.comparison.claim == claim.id and not math.isnan(each.effect)

@@ -134,13 +134,12 @@ class RunRecord:
         return [100 - correct for correct in self.column(f"{split}_{metric}")]
 
     def seconds_per_image(self) -> float | None:
-        speed = mean_known(self.column("images_per_s"))
-        return 1 / speed if speed else None
+        return mean_known([1 / speed for speed in self.column("images_per_s")])  # the mean of epochs
 
     def minutes(self) -> float | None:
         """How long its steps took, without evaluations and pauses."""
         steps = [row["step"] for row in self.lines("metrics")]
-        an_image = mean_known([1 / speed for speed in self.column("images_per_s")])  # seconds, in the mean of epochs
+        an_image = self.seconds_per_image()
         return steps[-1] * self.recipe.get("batch_size", 128) * an_image / 60 if steps and an_image else None
 
     def epochs_to_train_error(self, error: float) -> int | None:

@@ -204,7 +204,8 @@ def claim_of(found: Found) -> str:
 
 
 def effect_of(found: Found) -> Figure:
-    return Figure(found.effect, 2, found.low, found.high, signed=found.comparison.measure not in RATIOS)
+    decimals = 3 if found.comparison.measure == "colour_apart" else 2  # an index from 0 to 1
+    return Figure(found.effect, decimals, found.low, found.high, signed=found.comparison.measure not in RATIOS)
 
 
 def _side(comparison: Comparison, side: int) -> str:

@@ -42,7 +42,7 @@ def value_of(run: Path, measure: str, error: float = math.nan) -> float:
         values = curve["eval_top1"]
         return math.nan if np.isnan(values).all() else float(np.nanargmax(values) + 1)
     if measure == "time":
-        return float(1 / np.nanmean(curve["images_per_s"]))
+        return float(np.nanmean(1 / np.array(curve["images_per_s"])))
     raise ValueError(measure)
 
 

@@ -179,6 +179,8 @@ class Workers:
 
     def run_one(self, job: Job) -> str:
         """Runs one job's commands, their output in a log; returns "" or why one failed."""
+        if self.stopping.is_set():
+            return ""
         slot, log = self.slots.get(), self.out / f"{job.folder.name}.log"
         try:
             with log.open("a") as file:
