@@ -305,7 +305,7 @@ def curves(jobs: Jobs):
         look = dict(color=SERIES[number % len(SERIES)], ls=["-", "--", "-.", ":"][number // len(SERIES) % 4])
         axes.plot(epochs, np.median(stacked, axis=0), label=f"{arm} ({len(errors)})", **look)
         axes.fill_between(epochs, stacked.min(axis=0), stacked.max(axis=0), color=look["color"], alpha=0.2, lw=0)
-    axes.set(xlabel="epoch", ylabel="training error while it trains, %", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="training error while it trains, %")
     axes.xaxis.get_major_locator().set_params(integer=True)
     if not axes.lines:
         return None
