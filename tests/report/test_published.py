@@ -1,6 +1,5 @@
 """What is committed is what its results give."""
 
-import shutil
 from pathlib import Path
 
 import pytest
@@ -37,12 +36,3 @@ def test_tables_of_every_published_study_are_what_its_runs_give(folder):
     jobs = Jobs(load_study(folder.name), folder)
     for name, text in study_tables(jobs, summarise(jobs)).items():
         assert (folder / name).read_text(encoding="utf-8") == text, name
-
-
-def test_figure_1_as_a_study_of_the_published_runs(tmp_path):
-    for run in PUBLISHED.glob("figure1-*-seed*"):
-        shutil.copytree(run, tmp_path / run.name)
-    jobs = Jobs(load_study("figure1"), tmp_path / "studies" / "figure1")
-    tables = study_tables(jobs, summarise(jobs))
-    assert "6 of 8 runs" in tables["figure1.md"] and ",4.96,4.78,5.14,6.0," in tables["figure1.csv"]
-    assert study_tables(jobs, summarise(jobs)) == tables
