@@ -61,12 +61,15 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
     notes = [VERDICTS, COLOURS, PAIRS]
     told = {claim.id: _in_studies(claim, studies) for claim in paper.claim}
     if any(told.values()):
-        columns.append(Column("study", "In a study, at its own scale", aside=True))
+        columns.insert(-1, Column("study", "In a study, at its own scale", aside=True))
         by_text = {claim.claim: told[claim.id] for claim in paper.claim}
-        rows = [[*row, None if str(row[2]).startswith("top-5") else by_text[str(row[0])]] for row in rows]
-        notes += ["Studies compare top-1 errors. Their verdicts follow the rules under their own tables, not these."]
-        notes += [f"Study {plan.name}: on {plan.data}; {plan.scale}" for plan, _ in studies]
-    return Table("claims", "The paper's other claims", columns, rows, notes, "measured")
+        found = [None if str(row[2]).startswith("top-5") else by_text[str(row[0])] for row in rows]
+        rows = [[*row[:-1], each, row[-1]] for row, each in zip(rows, found)]
+        notes += ["Studies compare top-1 errors. Their verdicts follow the rules under their first table, not these."]
+        asked = [plan for plan, found in studies if any(each.comparison.claim for each in found)]
+        notes += [f"Study {plan.name}: on {plan.data}; {plan.scale}" for plan in asked]
+    tried = [column.key for column in columns if column.key in ("measured", "study")]
+    return Table("claims", "The paper's other claims", columns, rows, notes, tried)
 
 
 def _in_studies(claim: Claim, studies: Sequence[Judged]) -> str | None:

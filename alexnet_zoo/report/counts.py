@@ -77,7 +77,7 @@ def counts_table(paper: Paper) -> Table:
         shown = [_figure(count, published, "at most " * count.at_most), _figure(count, counted) if counted else None]
         verdict = verdict_of_count(count, counted) if counted else None
         rows.append([count.claim, count.section, *shown, verdict, Code(count.command)])
-    return Table("counts", "The paper's numbers that can be counted", columns, rows, [NOTE], "counted")
+    return Table("counts", "The paper's numbers that can be counted", columns, rows, [NOTE], ["counted"])
 
 
 def _figure(count: Count, numbers: Mapping[str, float], before: str = "") -> Cell:

@@ -64,14 +64,14 @@ class Table:
     columns: list[Column]
     rows: list[list[Cell]]
     notes: list[str] = field(default_factory=list)
-    tried: str = ""  # the key of the column that is empty where nobody measured a row; "": all rows are measured
+    tried: Sequence[str] = ()  # the columns that are empty where nobody measured a row; none: all rows are measured
     lifts: bool = False  # readers see columns that do not vary as a line above the table
 
     def index(self, key: str) -> int:
         return next(number for number, column in enumerate(self.columns) if column.key == key)
 
     def measured(self) -> "Table":
-        """The part that somebody measured, without columns that are empty there."""
+        """The part that somebody measured, without other columns that are empty there."""
         return self._part(True)
 
     def unmeasured(self) -> "Table":
@@ -81,9 +81,10 @@ class Table:
     def _part(self, measured: bool) -> "Table":
         if not self.tried:
             return self if measured else replace(self, rows=[])
-        at = self.index(self.tried)
-        rows = [row for row in self.rows if (row[at] is not None) == measured]
-        kept = [n for n in range(len(self.columns)) if any(row[n] is not None for row in rows)]
+        places = [self.index(key) for key in self.tried]
+        rows = [row for row in self.rows if any(row[n] is not None for n in places) == measured]
+        always = places if measured else []
+        kept = [n for n in range(len(self.columns)) if n in always or any(row[n] is not None for row in rows)]
         return replace(self, columns=[self.columns[n] for n in kept], rows=[[row[n] for n in kept] for row in rows])
 
     def lifted(self) -> tuple["Table", str]:

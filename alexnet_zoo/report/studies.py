@@ -168,7 +168,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         RULES,
     ]
     title = f"Study {plan.name}: what it found"
-    return Table(plan.name, title, columns, [_line(each) for each in found], notes, "effect")
+    return Table(plan.name, title, columns, [_line(each) for each in found], notes, ["effect"])
 
 
 def _line(found: Found) -> list[Cell]:
@@ -230,8 +230,9 @@ def arms_table(jobs: Jobs) -> Table:
 
 
 def in_forest(found: list[Found]) -> list[Found]:
-    """Those whose effects are in points and known."""
-    return [f for f in found if not math.isnan(f.effect) and f.comparison.measure not in (*RATIOS, "colour_apart")]
+    """Those whose effects are points of error, and known."""
+    others = (*RATIOS, "colour_apart", "left_guessing")
+    return [each for each in found if not math.isnan(each.effect) and each.comparison.measure not in others]
 
 
 @styled

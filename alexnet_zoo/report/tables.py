@@ -83,7 +83,7 @@ def _paper_table(
     found = [(row, measurements(results, row.measured_by) if row.measured_by else []) for row in rows]
     lines = [_line(row, result, bool(split)) for row, measured in found for result in measured or [None]]
     notes = [*notes, INTERVALS, *_authors_notes(paper, rows)]
-    return Table(name, title, _columns(split), lines, notes, tried="top1_measured")
+    return Table(name, title, _columns(split), lines, notes, tried=["top1_measured"])
 
 
 def table1(paper: Paper, results: list[Result]) -> Table:

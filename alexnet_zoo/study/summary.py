@@ -219,7 +219,7 @@ def verdict_of(found: Found, level: float) -> str:
         return f"{words}, {smaller}" if smaller else words
     if smaller:
         return f"contradicted, {smaller}" if is_as_large(found) else smaller
-    return "not resolved, too few runs to reach it" if found.least_p > level else "not resolved"
+    return "not resolved, too few runs for the test" if found.least_p > level else "not resolved"
 
 
 def verdict_of_columns(found: Found, is_found: bool, smaller: str) -> str:

@@ -102,7 +102,7 @@ def test_latex_escapes():
 def test_what_nobody_measured_stands_apart_and_what_does_not_vary_above():
     columns = [Column("a", "A"), Column("b", "B", under="a"), Column("c", "C", numeric=True), Column("d", "D")]
     rows = [["x", "one", Figure(1), "same"], ["y", "y", None, "same"], ["z", None, Figure(3), "same"]]
-    table = Table("demo", "Demo", columns, rows, tried="c", lifts=True)
+    table = Table("demo", "Demo", columns, rows, tried=["c"], lifts=True)
     assert [row[0] for row in table.measured().rows] == ["x", "z"]
     rest = table.unmeasured()
     assert [column.key for column in rest.columns] == ["a", "b", "d"] and rest.rows == [["y", "y", "same"]]

@@ -68,7 +68,7 @@ def write_curve(run, best):
 
 def test_verdicts_of_known_effects(study):
     found = summarise(study)
-    too_few = "not resolved, too few runs to reach it"  # three against ten reach 0.007, which Holm asks 0.017 of
+    too_few = "not resolved, too few runs for the test"  # three against ten reach 0.007, which Holm asks 0.017 of
     words = ["under 2 points", "reproduced", "contradicted, the other sign"]  # the paper's own effect is 1.4
     assert [each.verdict for each in found][:3] == words
     assert found[3].verdict in ("reproduced", too_few)
