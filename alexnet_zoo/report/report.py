@@ -19,7 +19,7 @@ from alexnet_zoo.report.opening import claims_tried
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture, draw
-from alexnet_zoo.report.studies import comparisons_table, forest, in_forest
+from alexnet_zoo.report.studies import comparisons_table, forest
 from alexnet_zoo.report.tables import refused_table, runs_table, table1, table2, text_table
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.study import FOLDER, load_study
@@ -34,7 +34,8 @@ def make_tables(results: Results, studies: Sequence[Judged] = ()) -> list[Table]
     for number, (plan, found) in enumerate(asking):
         table = comparisons_table(plan, found)
         notes = [note for note in table.notes if number == 0 or note != RULES]  # which are the same for all
-        tables.append(replace(table, name=f"study-{table.name}", notes=notes))  # the study claims is not the table claims
+        name = f"study-{table.name}"  # the study claims is not the table claims
+        tables.append(replace(table, name=name, notes=notes))
     tables += [runs_table(results), *(make(paper, results.results) for make in (table1, table2, text_table))]
     more = [table for table in (networks_table(results), refused_table(paper, results.results)) if table.rows]
     return [*tables, counts_table(paper), *more]
@@ -49,10 +50,9 @@ def find_studies(sources: Sequence[Path]) -> list[Judged]:
 
 
 def forest_plots(studies: Sequence[Judged]) -> list[Picture]:
-    """A forest plot for each study that has more to show than a glance at its table does."""
     pictures = []
     for plan, found in studies:
-        figure = forest(found) if len(in_forest(found)) > 3 else None
+        figure = forest(found)
         if figure:
             title = f"What the study {plan.name} found"
             caption = f"On {plan.data}. Effects with 95% intervals over seeds and test images; the table has all."
