@@ -82,3 +82,11 @@ def test_committed_plans_name_networks_that_exist(path):
         for arm in plan.arms:
             recipe = plan.resolved(arm, 0)
             assert timm.create_model(recipe.model, num_classes=10, **recipe.model_args)
+
+
+@pytest.mark.parametrize("name", ["claims-rate", "claims-pooling", "claims-dropout"])
+def test_plans_that_build_on_claims_keep_its_networks(name):
+    """A table inside a table replaces the base's: whoever sets an image size sets the width again."""
+    plan, claims = load_study(name), load_study("claims").resolved("base", 0).model_args
+    found = [plan.resolved(arm, 0).model_args for arm in plan.arms]
+    assert all({**args, "img_size": 80}.items() >= claims.items() for args in found)
