@@ -23,6 +23,7 @@ from alexnet_zoo.train.recipe import load_recipe
 from alexnet_zoo.train.run import Run
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
+PUBLISHED = Path(__file__).parents[1] / "reports" / "published"
 # photographs, others' weights
 NOT_HERE = ("/data/imagenet", "MINE", "IMAGENETTE", "PREPARED", "caffe.onnx", "alexnet_bvlc")
 
@@ -78,12 +79,16 @@ def test_fine_tuning_in_python(tmp_path, digits, monkeypatch):
     assert found == [0, 1] and model.num_classes == 2  # bright, dark
 
 
-def test_the_claims_are_what_the_study_found():
-    """Each effect with its interval, as the published study has it; its tables are held against its runs elsewhere."""
-    told = " ".join(README.partition("<!-- claims -->")[2].partition("![")[0].split())
-    studies = Path(__file__).parents[1] / "reports" / "published" / "studies"
+CLAIMS = README.partition("<!-- claims -->")[2].partition("![")[0]
+
+
+@pytest.mark.parametrize("text", [CLAIMS, (PUBLISHED / "README.md").read_text()], ids=["README", "published"])
+def test_the_claims_are_what_the_studies_found(text):
+    """Each effect with its interval, as in the studies' tables, which are held against their runs elsewhere."""
+    told = " ".join(text.split())
     for name in ("claims", "claims-dropout"):
-        for row in csv.DictReader((studies / name / f"{name}.csv").read_text(encoding="utf-8").splitlines()):
+        table = PUBLISHED / "studies" / name / f"{name}.csv"
+        for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines()):
             texts = [row[key] for key in ("effect", "effect_low", "effect_high")]
             signed = [text if "ratio" in row["quantity"] or text.startswith("-") else f"+{text}" for text in texts]
             assert "{} ({} to {})".format(*signed).replace("-", MINUS) in told, row["claim"]

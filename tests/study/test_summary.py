@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from alexnet_zoo.errors import UserError
-from alexnet_zoo.report.studies import published, write_study
+from alexnet_zoo.report.studies import forest, published, write_study
 from alexnet_zoo.study.measures import predictions_of, steps_to_leave, value_of
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.study import Comparison, load_study
@@ -220,3 +220,11 @@ def test_predictions_of_every_class_in_their_order(tmp_path):
     (tmp_path / "predictions-1.csv").unlink()
     again = predictions_of(tmp_path, 1)
     assert all(np.array_equal(value, vars(again)[name]) for name, value in vars(found).items())
+
+
+def test_a_far_effect_is_cut_at_the_edge_of_the_forest_plot():
+    comparison = load_study("claims").compare[0]
+    near = [Found(comparison, [1.0], [2.0], effect, effect - 1, effect + 1) for effect in (-1.4, 0.5, 1.0)]
+    axes = forest([*near, Found(comparison, [1.0], [21.0], -20.0, -20.5, -19.5)]).axes[0]
+    assert axes.get_xlim()[0] > -4 and "−20.0" in [text.get_text() for text in axes.texts]
+    assert [line.get_marker() for line in axes.lines].count("<") == 1

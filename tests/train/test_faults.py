@@ -53,9 +53,9 @@ slow = pytest.mark.slow
 
 
 @slow
-@pytest.mark.parametrize("gpus, kills", [(1, 8), (2, 4)])
+@pytest.mark.parametrize("gpus, kills", [(1, 14), (2, 6)])
 def test_killed_at_random_steps_and_resumed_ends_with_the_same_bits(tmp_path, start, small_recipe, gpus, kills):
-    """Twelve kills, of one process or of all of them."""
+    """Twenty kills, of one process or of all of them."""
     recipe = small_recipe("epochs=4", "checkpoint_minutes=0.001", f"seed={gpus}")
     process = start("whole", recipe, gpus)
     assert process.wait(120) == 0, process.stderr.read()
