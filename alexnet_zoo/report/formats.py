@@ -54,6 +54,11 @@ class Column:
     aside: bool = False  # no column in LaTeX
     under: str = ""  # the key of a column below whose cells these stand, where there is little room: HTML and LaTeX
 
+    @property
+    def inner(self) -> str:
+        """The title inside a sentence or below another: "p of a larger effect (Holm)"."""
+        return self.title[:1].lower() + self.title[1:]
+
 
 @dataclass(frozen=True)
 class Table:
@@ -91,7 +96,7 @@ class Table:
         """The table without the columns that do not vary, and these in a line; the first column stays."""
         may = range(1, len(self.columns)) if self.lifts and self.rows else []
         same = [n for n in may if len({row[n] for row in self.rows}) == 1 and not self.columns[n].interval]
-        said = [f"{self.columns[n].title.lower()} {self.rows[0][n]}" for n in same if self.rows[0][n] is not None]
+        said = [f"{self.columns[n].inner} {self.rows[0][n]}" for n in same if self.rows[0][n] is not None]
         kept = [n for n in range(len(self.columns)) if n not in same]
         columns, rows = [self.columns[n] for n in kept], [[row[n] for n in kept] for row in self.rows]
         return replace(self, columns=columns, rows=rows), f"The same in all rows: {'; '.join(said)}." if said else ""
