@@ -100,17 +100,17 @@ def test_latex_escapes():
 
 
 def test_what_nobody_measured_stands_apart_and_what_does_not_vary_above():
-    columns = [Column("a", "A"), Column("b", "B", under="a"), Column("c", "C", numeric=True), Column("d", "D")]
+    columns = [Column("a", "A"), Column("b", "B", under="a"), Column("c", "C", numeric=True), Column("d", "D (Holm)")]
     rows = [["x", "one", Figure(1), "same"], ["y", "y", None, "same"], ["z", None, Figure(3), "same"]]
     table = Table("demo", "Demo", columns, rows, tried=["c"], lifts=True)
     assert [row[0] for row in table.measured().rows] == ["x", "z"]
     rest = table.unmeasured()
     assert [column.key for column in rest.columns] == ["a", "b", "d"] and rest.rows == [["y", "y", "same"]]
     kept, said = table.lifted()
-    assert [column.key for column in kept.columns] == ["a", "b", "c"] and said == "The same in all rows: d same."
+    assert [column.key for column in kept.columns] == ["a", "b", "c"] and said == "The same in all rows: d (Holm) same."
     assert table.stacks() == [[0, 1], [2], [3]]
     assert [stacked(row, [0, 1]) for row in rows] == [["x", "one"], ["y"], ["z"]]  # nothing twice
     assert to_csv(table).splitlines()[1] == "x,one,1.0,same"  # a file for machines keeps every column
-    assert "The same in all rows: d same." in to_markdown(table) and "| x | one | 1.0 |" in to_markdown(table)
+    assert "The same in all rows: d (Holm) same." in to_markdown(table) and "| x | one | 1.0 |" in to_markdown(table)
     one = Table("one", "One", columns, rows[:1], lifts=True)
-    assert one.lifted()[1] == "The same in all rows: b one; c 1.0; d same."
+    assert one.lifted()[1] == "The same in all rows: b one; c 1.0; d (Holm) same."
