@@ -20,7 +20,7 @@ RULES = (
     "Verdicts, in this order. reproduced: the permutation test finds a difference, the interval excludes zero, and "
     "the sign is the paper's. contradicted, the other sign: likewise, with the other sign. under N points, or a ratio "
     "under N: an effect of the smallest size of interest is excluded (two one-sided tests); added to the other "
-    "verdicts, or alone where nothing is found, with contradicted before it where the paper's own effect is as large. "
+    "verdicts; where nothing is found, after contradicted if the paper's own effect is as large, else after not found. "
     "not resolved: none of these. Where the paper claims nothing: found, with its sign. Both tests are corrected for "
     "the number of comparisons (Holm), each at the level. Columns: reproduced only where the mean colour index of one "
     "is under 1/3, of the other over 2/3. not finished: planned runs of its arms are missing; a comparison is judged "
@@ -218,7 +218,7 @@ def verdict_of(found: Found, level: float) -> str:
             words = "contradicted, the other sign"
         return f"{words}, {smaller}" if smaller else words
     if smaller:
-        return f"contradicted, {smaller}" if is_as_large(found) else smaller
+        return f"contradicted, {smaller}" if is_as_large(found) else f"not found, {smaller}"
     return "not resolved, too few runs for the test" if found.least_p > level else "not resolved"
 
 
