@@ -86,7 +86,7 @@ CLAIMS = README.partition("<!-- claims -->")[2].partition("![")[0]
 def test_the_claims_are_what_the_studies_found(text):
     """Each effect with its interval, as in the studies' tables, which are held against their runs elsewhere."""
     told = " ".join(text.split())
-    for name in ("claims", "claims-dropout", "claims-pooling"):
+    for name in ("claims", "claims-dropout", "claims-pooling", "cifar-lrn"):
         table = PUBLISHED / "studies" / name / f"{name}.csv"
         for row in csv.DictReader(table.read_text(encoding="utf-8").splitlines()):
             texts = [row[key] for key in ("effect", "effect_low", "effect_high")]

@@ -19,7 +19,7 @@ from alexnet_zoo.report.opening import claims_tried
 from alexnet_zoo.report.page import html_page, model_card
 from alexnet_zoo.report.paper import load_paper
 from alexnet_zoo.report.pictures import Picture, draw
-from alexnet_zoo.report.studies import comparisons_table, forest
+from alexnet_zoo.report.studies import HOW, comparisons_table, forest
 from alexnet_zoo.report.tables import refused_table, runs_table, table1, table2, text_table
 from alexnet_zoo.study.runner import Jobs
 from alexnet_zoo.study.study import FOLDER, load_study
@@ -33,7 +33,7 @@ def make_tables(results: Results, studies: Sequence[Judged] = ()) -> list[Table]
     asking = [judged for judged in studies if judged[1]]
     for number, (plan, found) in enumerate(asking):
         table = comparisons_table(plan, found)
-        notes = [note for note in table.notes if number == 0 or note != RULES]  # which are the same for all
+        notes = [note for note in table.notes if number == 0 or note not in (HOW, RULES)]  # the same for all
         name = f"study-{table.name}"  # the study claims is not the table claims
         tables.append(replace(table, name=name, notes=notes))
     tables += [runs_table(results), *(make(paper, results.results) for make in (table1, table2, text_table))]
@@ -42,11 +42,15 @@ def make_tables(results: Results, studies: Sequence[Judged] = ()) -> list[Table]
 
 
 def find_studies(sources: Sequence[Path]) -> list[Judged]:
-    """The studies of which a run ended, in folders of their names: a source itself, or one in its folder studies."""
+    """The studies of which a run ended, those that ask most first.
+
+    They lie in folders of their names: a source itself, or one in its folder studies.
+    """
     names = {path.stem for path in list_declared(FOLDER)}
     inside = [folder for source in sources if source.is_dir() for folder in (source, *source.glob("studies/*"))]
     studies = [Jobs(load_study(folder.name), folder) for folder in sorted(inside) if folder.name in names]
-    return [(jobs.plan, summarise(jobs)) for jobs in studies if any(job.ended for job in jobs.all)]
+    judged = [(jobs.plan, summarise(jobs)) for jobs in studies if any(job.ended for job in jobs.all)]
+    return sorted(judged, key=lambda one: -len(one[1]))
 
 
 def forest_plots(studies: Sequence[Judged]) -> list[Picture]:

@@ -36,6 +36,10 @@ PUBLISHED = (
     "results.csv",
     "train.csv",
 )
+HOW = (
+    "Intervals: 95%, over seeds, and test images where their errors are compared. p: permutations of the runs (Welch's "
+    "t), or sign flips where the same networks are compared."
+)
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]*)")  # a path from the root, and its last name
 QUANTITIES = {
     "test_error": "test error, points",
@@ -163,8 +167,8 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         Column("verdict", "Verdict"),
     ]
     notes = [
-        f"On {plan.data}; {plan.scale}. Intervals: 95%, over seeds, and test images where their errors are compared. "
-        "p: permutations of the runs (Welch's t), or sign flips where the same networks are compared.",
+        f"On {plan.data}; {plan.scale}.",
+        HOW,
         RULES,
     ]
     title = f"Study {plan.name}: what it found"
