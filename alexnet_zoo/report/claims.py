@@ -65,10 +65,10 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
         by_text = {claim.claim: told[claim.id] for claim in paper.claim}
         found = [None if str(row[2]).startswith("top-5") else by_text[str(row[0])] for row in rows]
         rows = [[*row[:-1], each, row[-1]] for row, each in zip(rows, found)]
-        notes += ["Studies compare top-1 errors, each at the scale that its own table says. Their verdicts follow the "
-                  "rules under the first of these tables, not those above."]
+        notes += ["Studies compare top-1 errors, each at its own scale. Their verdicts follow the "
+                  "rules under the first study's table, not those above."]
         asked = [plan for plan, found in studies if any(each.comparison.claim for each in found)]
-        notes += [" ".join(f"Study {plan.name}: on {plan.data}." for plan in asked)]
+        notes += [" ".join(f"Study {plan.name} is on {plan.data}; {plan.scale}." for plan in asked)]
     tried = [column.key for column in columns if column.key in ("measured", "study")]
     return Table("claims", "The paper's other claims", columns, rows, notes, tried)
 

@@ -37,8 +37,8 @@ PUBLISHED = (
     "train.csv",
 )
 HOW = (
-    "Intervals: 95%, over seeds, and test images where their errors are compared. p: permutations of the runs (Welch's "
-    "t), or sign flips where the same networks are compared."
+    "Intervals: 95%, over seeds, and test images where their errors are compared; of rates Newcombe's. p: permutations "
+    "of the runs (Welch's t), or sign flips where the same networks are compared."
 )
 ABSOLUTE = re.compile(r"(?<![\w.:/])/(?:[\w.+@-]+/)+([\w.+@-]*)")  # a path from the root, and its last name
 QUANTITIES = {
