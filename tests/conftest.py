@@ -4,6 +4,7 @@ import io
 import os
 import pickle
 import re
+import signal
 import subprocess
 import tarfile
 from collections import Counter
@@ -28,7 +29,11 @@ A_CLASS = 8  # photographs of each class and split in `photographs`
 
 
 def pytest_configure(config):
-    """Hides the cards from all runs but those of -m cuda: what other tests expect is what a CPU computes."""
+    """Hides the cards from all runs but those of -m cuda: what other tests expect is what a CPU computes.
+
+    Where a shell started pytest in the background, and so deaf to Ctrl-C, what tests start hears it again.
+    """
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if not re.search(r"(?<!not )\bcuda\b", config.option.markexpr):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # which CUDA reads when it is first used, here and in what tests start
 
