@@ -34,6 +34,10 @@ PAIRS = (
     "The interval of a difference (Newcombe) takes the two measurements for independent; on the same images it is "
     "wider than need be. Several runs of one recipe are compared in the order given, never averaged."
 )
+STUDIES = (
+    "Studies compare top-1 errors, each at its own scale. Their verdicts follow the rules under the first study's "
+    "table, not those above."
+)
 
 
 class Measured(NamedTuple):
@@ -65,10 +69,8 @@ def claims_table(paper: Paper, results: Results, studies: Sequence[Judged] = ())
         by_text = {claim.claim: told[claim.id] for claim in paper.claim}
         found = [None if str(row[2]).startswith("top-5") else by_text[str(row[0])] for row in rows]
         rows = [[*row[:-1], each, row[-1]] for row, each in zip(rows, found)]
-        notes += ["Studies compare top-1 errors, each at its own scale. Their verdicts follow the "
-                  "rules under the first study's table, not those above."]
         asked = [plan for plan, found in studies if any(each.comparison.claim for each in found)]
-        notes += [" ".join(f"Study {plan.name} is on {plan.data}; {plan.scale}." for plan in asked)]
+        notes += [STUDIES, " ".join(f"Study {plan.name} is on {plan.data}; {plan.scale}." for plan in asked)]
     tried = [column.key for column in columns if column.key in ("measured", "study")]
     return Table("claims", "The paper's other claims", columns, rows, notes, tried)
 

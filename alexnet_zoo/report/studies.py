@@ -166,11 +166,7 @@ def comparisons_table(plan: Study, found: list[Found]) -> Table:
         Column("equivalence_p", "p of a larger effect (Holm)", numeric=True, under="p"),
         Column("verdict", "Verdict"),
     ]
-    notes = [
-        f"On {plan.data}; {plan.scale}.",
-        HOW,
-        RULES,
-    ]
+    notes = [f"On {plan.data}; {plan.scale}.", HOW, RULES]
     title = f"Study {plan.name}: what it found"
     return Table(plan.name, title, columns, [_line(each) for each in found], notes, ["effect"])
 
